@@ -1,0 +1,300 @@
+//! The agent: what runs inside a target's namespaces. A leaf: it knows nothing of Docker or the runner.
+//!
+//! `chaos inside agent` is the first process of a container that shares a target's network namespace and has
+//! one capability, no shell and no tools. It reads requests and writes replies as [`wire`] says. When its
+//! input ends, when it is told to stop, when nobody reads its replies, it undoes everything and exits; what
+//! it could not undo itself because it was killed vanishes with its sockets, or is purged by the next agent.
+//! It never does anything that it was not asked to, and never outside its own namespaces.
+//!
+//! Start at [`serve`]; then [`steps`].
+
+pub mod delay;
+pub mod kernel;
+pub mod links;
+pub mod netem;
+pub mod netlink;
+pub mod nfqueue;
+pub mod nft;
+pub mod step;
+pub mod steps;
+pub mod wire;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use crate::clock::mono_ns;
+use steps::Steps;
+use wire::{Command, Hello, MAX_LINE_BYTES, Outcome, Reply, Request};
+
+/// Replies that nobody has read yet, in bytes; beyond it the runner counts as gone.
+const MAX_UNREAD_BYTES: usize = 8 << 20;
+/// A pipe that polls writable takes this much without blocking (PIPE_BUF), so a runner that does not read can't
+/// keep a deadline from being met.
+const WRITE_BYTES: usize = 4_096;
+/// Read from the input at once.
+const READ_BYTES: usize = 64 << 10;
+/// How long the last replies may take to be read once everything is undone.
+const LAST_WORDS_MS: i32 = 500;
+
+/// Serves requests from standard input until it ends. Everything is undone when this returns.
+pub fn serve() -> io::Result<()> {
+    let signals = stop_signals()?;
+    give_up_privileges();
+    let kernel = kernel::probe();
+    let hello = Hello {
+        version: env!("CARGO_PKG_VERSION").into(),
+        boot_id: kernel::boot_id(),
+        mono_ns: mono_ns(),
+        kernel: kernel.clone(),
+    };
+    let mut agent =
+        Agent { steps: Steps::new(kernel)?, lines: Lines::default(), unread: VecDeque::new(), open: true };
+    agent.say(&hello);
+    while agent.open {
+        agent.turn(signals.as_raw_fd());
+    }
+    agent.steps.undo_all();
+    agent.last_words();
+    Ok(())
+}
+
+/// The agent between two turns of its loop.
+struct Agent {
+    steps: Steps,
+    lines: Lines,
+    /// Replies not written yet.
+    unread: VecDeque<u8>,
+    /// False once the input has ended or a signal came.
+    open: bool,
+}
+
+impl Agent {
+    /// Waits for whatever comes first and deals with it.
+    fn turn(&mut self, signals: RawFd) {
+        let writing = if self.unread.is_empty() { 0 } else { libc::POLLOUT };
+        let mut watched = [
+            libc::pollfd { fd: libc::STDIN_FILENO, events: libc::POLLIN, revents: 0 },
+            libc::pollfd { fd: signals, events: libc::POLLIN, revents: 0 },
+            libc::pollfd { fd: libc::STDOUT_FILENO, events: writing, revents: 0 },
+        ];
+        poll(&mut watched, self.until_expiry_ms());
+        let [input, signal, output] = watched;
+        if output.revents & libc::POLLOUT != 0 {
+            self.write_some();
+        }
+        // Nobody reads any more.
+        if output.revents & (libc::POLLERR | libc::POLLHUP | libc::POLLNVAL) != 0 || signal.revents != 0 {
+            self.open = false;
+            return;
+        }
+        if input.revents != 0 {
+            self.read_some();
+        }
+        let expired = self.steps.expire();
+        if !expired.is_empty() {
+            self.reply(None, Outcome::Expired(expired));
+        }
+    }
+
+    fn until_expiry_ms(&self) -> i32 {
+        match self.steps.next_expiry_ns() {
+            // Rounded up, so as not to turn in vain until the millisecond is over.
+            Some(at) => i32::try_from(at.saturating_sub(mono_ns()).div_ceil(1_000_000)).unwrap_or(i32::MAX),
+            None => -1,
+        }
+    }
+
+    fn read_some(&mut self) {
+        let mut buffer = vec![0; READ_BYTES];
+        // SAFETY: pointer and length describe `buffer`.
+        let read = unsafe { libc::read(libc::STDIN_FILENO, buffer.as_mut_ptr().cast(), buffer.len()) };
+        match usize::try_from(read) {
+            Ok(0) => self.open = false,
+            Ok(len) => {
+                for line in self.lines.push(&buffer[..len]) {
+                    self.take(&line);
+                }
+            }
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                let later = [io::ErrorKind::Interrupted, io::ErrorKind::WouldBlock];
+                self.open = later.contains(&error.kind());
+            }
+        }
+    }
+
+    /// Carries out one line.
+    fn take(&mut self, line: &Line) {
+        let bytes = match line {
+            Line::Whole(bytes) if bytes.trim_ascii().is_empty() => return,
+            Line::Whole(bytes) => bytes,
+            Line::TooLong => {
+                let why = format!("a line is longer than {MAX_LINE_BYTES} bytes");
+                return self.reply(None, Outcome::Error(why));
+            }
+        };
+        match serde_json::from_slice::<Request>(bytes) {
+            Ok(request) => {
+                let outcome = self.carry_out(&request.command);
+                self.reply(Some(request.id), outcome);
+            }
+            Err(error) => self.reply(None, Outcome::Error(format!("could not read the request: {error}"))),
+        }
+    }
+
+    fn carry_out(&mut self, command: &Command) -> Outcome {
+        let done = match command {
+            Command::Arm { tag, impairments, engine, deadline_ns } => {
+                self.steps.arm(tag, impairments, *engine, *deadline_ns).map(Outcome::Armed)
+            }
+            Command::Fire { steps } => self.steps.fire(steps).map(Outcome::Fired),
+            Command::Undo { steps } => Ok(Outcome::Undone(self.steps.undo(steps))),
+            Command::Read { steps } => Ok(Outcome::Counters(self.steps.read(steps))),
+            Command::Purge { tag } => self.steps.purge(tag).map(Outcome::Purged),
+        };
+        done.unwrap_or_else(Outcome::Error)
+    }
+
+    fn reply(&mut self, id: Option<u64>, outcome: Outcome) {
+        self.say(&Reply { id, outcome });
+    }
+
+    fn say(&mut self, what: &impl serde::Serialize) {
+        let mut line = serde_json::to_vec(what).expect("replies have text keys and finite numbers");
+        line.push(b'\n');
+        if self.unread.len() + line.len() > MAX_UNREAD_BYTES {
+            self.open = false;
+            return;
+        }
+        self.unread.extend(line);
+    }
+
+    fn write_some(&mut self) {
+        let (front, _) = self.unread.as_slices();
+        let len = front.len().min(WRITE_BYTES);
+        // SAFETY: pointer and length describe the front of `unread`.
+        let written = unsafe { libc::write(libc::STDOUT_FILENO, front.as_ptr().cast(), len) };
+        match usize::try_from(written) {
+            Ok(written) => drop(self.unread.drain(..written)),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                let later = [io::ErrorKind::Interrupted, io::ErrorKind::WouldBlock];
+                self.open &= later.contains(&error.kind());
+            }
+        }
+    }
+
+    /// Writes what is left to say, as long as somebody reads it.
+    fn last_words(&mut self) {
+        self.open = true;
+        while self.open && !self.unread.is_empty() {
+            let mut output = [libc::pollfd { fd: libc::STDOUT_FILENO, events: libc::POLLOUT, revents: 0 }];
+            poll(&mut output, LAST_WORDS_MS);
+            if output[0].revents != libc::POLLOUT {
+                return;
+            }
+            self.write_some();
+        }
+    }
+}
+
+fn poll(watched: &mut [libc::pollfd], timeout_ms: i32) {
+    let count = watched.len() as libc::nfds_t;
+    // SAFETY: pointer and count describe `watched`. An interrupted wait is a turn in vain.
+    let woken = unsafe { libc::poll(watched.as_mut_ptr(), count, timeout_ms) };
+    if woken < 0 {
+        watched.iter_mut().for_each(|entry| entry.revents = 0);
+    }
+}
+
+/// Bytes put together into lines, with a bound on what is kept.
+#[derive(Default)]
+struct Lines {
+    partial: Vec<u8>,
+    /// True while the rest of a line that was too long goes by.
+    skipping: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    Whole(Vec<u8>),
+    TooLong,
+}
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8]) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let ends = piece.ends_with(b"\n");
+            if !self.skipping && self.partial.len() + piece.len() > MAX_LINE_BYTES {
+                self.partial = Vec::new();
+                self.skipping = true;
+                lines.push(Line::TooLong);
+            }
+            if !self.skipping {
+                self.partial.extend_from_slice(piece);
+            }
+            if ends {
+                if !self.skipping {
+                    lines.push(Line::Whole(std::mem::take(&mut self.partial)));
+                }
+                self.skipping = false;
+            }
+        }
+        lines
+    }
+}
+
+/// A descriptor that becomes readable when this process is told to stop. As the first process of a container
+/// it would otherwise not even notice.
+fn stop_signals() -> io::Result<OwnedFd> {
+    // SAFETY: sigset_t is plain data, which sigemptyset initializes.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is a valid set throughout; the signals exist; the descriptor is checked before it is owned.
+    unsafe {
+        libc::sigemptyset(&raw mut set);
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+            libc::sigaddset(&raw mut set, signal);
+        }
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
+    }
+}
+
+/// Gives up every privilege but CAP_NET_ADMIN. Best effort: what is not held can't be given up.
+fn give_up_privileges() {
+    const VERSION_3: u32 = 0x2008_0522;
+    const NET_ADMIN: u32 = 1 << 12;
+    let header = [VERSION_3, 0];
+    // struct __user_cap_data_struct[2]: effective, permitted, inheritable.
+    let mut data = [[0u32; 3]; 2];
+    // SAFETY: header and data have the layout that version 3 of these calls asks for; nothing else is touched.
+    unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        if libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) == 0 {
+            let kept = data[0][1] & NET_ADMIN;
+            data = [[kept, kept, 0], [0; 3]];
+            libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_put_together_and_bounded() {
+        let mut lines = Lines::default();
+        assert_eq!(lines.push(b"a"), []);
+        assert_eq!(
+            lines.push(b"b\nc\n\nd"),
+            [Line::Whole(b"ab\n".to_vec()), Line::Whole(b"c\n".to_vec()), Line::Whole(b"\n".to_vec())]
+        );
+        assert_eq!(lines.push(&vec![b'x'; MAX_LINE_BYTES]), [Line::TooLong]);
+        assert!(lines.partial.capacity() == 0, "what was too long is kept");
+        assert_eq!(lines.push(b"still the long one\ne\n"), [Line::Whole(b"e\n".to_vec())]);
+    }
+}

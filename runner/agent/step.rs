@@ -1,0 +1,220 @@
+//! One step: what carries it out, and how that is chosen.
+//!
+//! Dropping and resetting are rules alone. A delay is netem's work where the kernel has it and it can be had
+//! simply, and our own queue's otherwise; the engine that it came to is reported, never guessed.
+
+use std::io;
+
+use super::delay::Delays;
+use super::kernel;
+use super::netem::Netem;
+use super::netlink::Socket;
+use super::nfqueue::held::Did;
+use super::nfqueue::{self, Queue};
+use super::nft::rule::QueueWay;
+use super::nft::tables::{Hit, Tables, table_name};
+use super::nft::{self, Family};
+use super::wire::{Counters, Delay, Effect, Engine, Impairment, Kernel, Protocol};
+
+/// Peers, exceptions and ports of one step together. Rules are walked one by one, for every packet.
+const MAX_FILTER_ENTRIES: usize = 4_096;
+
+/// What this agent works with.
+#[derive(Debug)]
+pub struct Means {
+    /// The socket that owns our tables.
+    pub nft: Socket,
+    /// What the kernel can do.
+    pub kernel: Kernel,
+    /// The families that nftables has tables for.
+    pub families: Vec<Family>,
+    /// A queue number where nobody listens.
+    pub nobody: Option<u16>,
+}
+
+impl Means {
+    /// Finds out. Fails where netlink can't be had at all.
+    pub fn find(kernel: Kernel) -> io::Result<Self> {
+        let nft = Socket::open(libc::NETLINK_NETFILTER)?;
+        let families = kernel::families(&nft);
+        let nobody = Socket::open(libc::NETLINK_NETFILTER)
+            .ok()
+            .filter(|_| kernel.nfqueue)
+            .and_then(|socket| nfqueue::nobodys_number(&socket));
+        Ok(Self { nft, kernel, families, nobody })
+    }
+
+    fn queue_way(&self) -> Option<QueueWay> {
+        if self.kernel.nft_queue {
+            Some(QueueWay::Native)
+        } else {
+            self.kernel.xt_queue.then_some(QueueWay::Xtables)
+        }
+    }
+}
+
+/// One step.
+#[derive(Debug)]
+pub struct Step {
+    /// The name of its tables.
+    pub table: String,
+    /// What was asked.
+    pub impairment: Impairment,
+    /// Its place among this agent's steps.
+    pub place: u32,
+    /// What carries it out.
+    pub works: Works,
+    /// How long after it was fired it undoes itself.
+    pub deadline_ns: u64,
+    /// When that is; nothing until it is fired.
+    pub expires_ns: Option<u64>,
+}
+
+/// What carries a step out.
+#[derive(Debug)]
+pub enum Works {
+    /// Rules alone.
+    Rules(Hit),
+    /// Rules that lead to a queue of ours.
+    Queue(Hit, Queue),
+    /// netem.
+    Netem(Netem),
+}
+
+impl Step {
+    /// A step as asked, not yet in the kernel but for what netem and queues need; `engines` that may carry out
+    /// delays are tried in order.
+    pub fn make(
+        means: &Means,
+        tag: &str,
+        impairment: &Impairment,
+        engines: &[Engine],
+        place: u32,
+    ) -> Result<Self, String> {
+        check_filter(impairment)?;
+        let works = match &impairment.effect {
+            Effect::Delay(delay) => delay_works(means, tag, impairment, delay, engines)?,
+            Effect::Drop | Effect::Reset if !means.kernel.nft => return Err(NO_NFT.into()),
+            Effect::Drop => Works::Rules(Hit::Drop { silent: means.queue_way().zip(means.nobody) }),
+            Effect::Reset => Works::Rules(Hit::Reset),
+        };
+        let table = table_name(tag, impairment.step);
+        let impairment = impairment.clone();
+        Ok(Self { table, impairment, place, works, deadline_ns: 0, expires_ns: None })
+    }
+
+    /// Its tables; nothing for netem, which has none.
+    pub fn tables<'a>(&'a self, means: &'a Means) -> Option<Tables<'a>> {
+        let hit = match &self.works {
+            Works::Rules(hit) | Works::Queue(hit, _) => *hit,
+            Works::Netem(_) => return None,
+        };
+        Some(Tables {
+            name: &self.table,
+            owner: means.kernel.nft_owner,
+            place: self.place,
+            filter: &self.impairment,
+            hit,
+            families: &means.families,
+        })
+    }
+
+    /// What carries it out, in a word.
+    pub const fn engine(&self) -> Engine {
+        match self.works {
+            Works::Rules(_) => Engine::Nft,
+            Works::Queue(..) => Engine::Nfqueue,
+            Works::Netem(_) => Engine::Netem,
+        }
+    }
+
+    /// True if it holds packets that are lost when any hook is removed.
+    pub const fn holds_in_queue(&self) -> bool {
+        matches!(self.works, Works::Queue(..)) && self.expires_ns.is_some()
+    }
+
+    /// What it did so far; `did` is its queue's account, if that has been asked already.
+    pub fn counters(&self, means: &Means, did: Option<Did>) -> Counters {
+        if let Works::Netem(netem) = &self.works {
+            let counted = netem.counted().unwrap_or_default();
+            return Counters {
+                matched_packets: counted.packets,
+                matched_bytes: counted.bytes,
+                lost_packets: Some(counted.lost),
+                ..Counters::default()
+            };
+        }
+        let matched = nft::read(&means.nft, &self.table).unwrap_or_default();
+        let mut counters = Counters {
+            matched_packets: matched.packets,
+            matched_bytes: matched.bytes,
+            ..Counters::default()
+        };
+        let Works::Queue(_, queue) = &self.works else { return counters };
+        // Asked after the rules were: what they had counted by then has come in by now.
+        if let Some(did) = did.or_else(|| queue.report()) {
+            let let_through = matched.packets.saturating_sub(did.received);
+            counters.delayed_packets = Some(did.delayed);
+            counters.overflowed_packets = Some(did.overflowed + let_through);
+            counters.lost_packets = Some(did.lost);
+            counters.delay_ms = Some(did.delay_ms).filter(|delays| !delays.is_empty());
+        }
+        counters
+    }
+}
+
+const NO_NFT: &str = "this kernel has no nftables (CONFIG_NF_TABLES)";
+
+fn delay_works(
+    means: &Means,
+    tag: &str,
+    impairment: &Impairment,
+    delay: &Delay,
+    engines: &[Engine],
+) -> Result<Works, String> {
+    let mut reasons = Vec::new();
+    for engine in engines {
+        let works = match engine {
+            Engine::Netem => Netem::stage(tag, impairment, delay).map(Works::Netem),
+            Engine::Nfqueue => queue_works(means, delay),
+            Engine::Nft | Engine::Docker => Err(format!("engine `{}` can't delay packets", engine.word())),
+        };
+        match works {
+            Ok(works) => return Ok(works),
+            Err(why) => reasons.push(why),
+        }
+    }
+    Err(reasons.join("; and "))
+}
+
+fn queue_works(means: &Means, delay: &Delay) -> Result<Works, String> {
+    if !means.kernel.nft {
+        return Err(NO_NFT.into());
+    }
+    let way = means.queue_way().filter(|_| means.kernel.nfqueue).ok_or(
+        "this kernel has no packet queues (CONFIG_NETFILTER_NETLINK_QUEUE, and one of CONFIG_NFT_QUEUE and \
+         CONFIG_NETFILTER_XT_TARGET_NFQUEUE with CONFIG_NFT_COMPAT)",
+    )?;
+    let queue =
+        Queue::bind(Delays::new(delay)).map_err(|error| format!("could not bind a packet queue: {error}"))?;
+    let disown = means.nobody.and_then(|nobody| kernel::disown(&means.nft, &means.families, way, nobody));
+    Ok(Works::Queue(Hit::Queue { way, number: queue.number(), disown }, queue))
+}
+
+/// Refuses what no packet can match, and what would slow every packet down.
+fn check_filter(impairment: &Impairment) -> Result<(), String> {
+    if impairment.protocol == Some(Protocol::Icmp) && !impairment.ports.is_empty() {
+        return Err("ICMP has no ports".into());
+    }
+    let entries = impairment.peers.len() + impairment.except.len() + impairment.ports.len();
+    if entries > MAX_FILTER_ENTRIES {
+        return Err(format!("{entries} peers, exceptions and ports; {MAX_FILTER_ENTRIES} at most"));
+    }
+    for net in impairment.peers.iter().chain(&impairment.except) {
+        let most = if net.addr.is_ipv4() { 32 } else { 128 };
+        if net.prefix > most {
+            return Err(format!("{}/{} is no network", net.addr, net.prefix));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,319 @@
+//! The steps of one agent: staged, in effect, taken back.
+//!
+//! [`Steps`] owns everything that the agent has in the kernel. Arming does all the work that can fail; firing
+//! is one commit for all steps together; undoing takes packets off their detours first, then lets go of what
+//! is held, then removes what is left and looks whether it is gone.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::io;
+
+use super::netem;
+use super::netlink::Refusal;
+use super::nft::tables::{self, MAX_STEPS, Tables, table_name, table_prefix};
+use super::nft::{self, Batch};
+use super::step::{Means, Step, Works};
+use super::wire::{Counters, Engine, Impairment, Kernel, Undone};
+use crate::clock::mono_ns;
+
+/// The longest tag, in characters: with two more an interface name (15) is as good as full.
+const MAX_TAG_CHARS: usize = 12;
+
+/// Every step of this agent.
+#[derive(Debug)]
+pub struct Steps {
+    means: Means,
+    steps: BTreeMap<u32, Step>,
+    /// The tag of the last arming.
+    tag: Option<String>,
+    armed_so_far: u32,
+    /// Undone steps whose empty base chains must stay until no queue holds packets.
+    shells: Vec<Step>,
+}
+
+impl Steps {
+    /// None yet. Fails where netlink can't be had at all.
+    pub fn new(kernel: Kernel) -> io::Result<Self> {
+        let means = Means::find(kernel)?;
+        Ok(Self { means, steps: BTreeMap::new(), tag: None, armed_so_far: 0, shells: Vec::new() })
+    }
+
+    /// Stages `impairments`, all or none. The engine of each by its number.
+    pub fn arm(
+        &mut self,
+        tag: &str,
+        impairments: &[Impairment],
+        engine: Option<Engine>,
+        deadline_ns: u64,
+    ) -> Result<BTreeMap<u32, Engine>, String> {
+        check_tag(tag)?;
+        if self.steps.len() + impairments.len() > MAX_STEPS as usize {
+            return Err(format!("one agent takes {} steps at most", MAX_STEPS));
+        }
+        let mut made: BTreeMap<u32, Step> = BTreeMap::new();
+        for impairment in impairments {
+            let number = impairment.step;
+            let step = if self.steps.contains_key(&number) || made.contains_key(&number) {
+                Err("it is armed already".into())
+            } else {
+                let engines = self.delay_engines(engine, &made);
+                let place = self.armed_so_far % MAX_STEPS;
+                self.armed_so_far = self.armed_so_far.wrapping_add(1);
+                Step::make(&self.means, tag, impairment, &engines, place)
+            };
+            match step {
+                Ok(step) => drop(made.insert(number, Step { deadline_ns, ..step })),
+                Err(why) => {
+                    remove_netems(made.values());
+                    return Err(format!("step {number}: {why}"));
+                }
+            }
+        }
+        let made: Vec<_> = made.into_iter().collect();
+        self.stage(&made).map_err(|refusal| format!("could not stage the rules: {refusal}"))?;
+        let engines = made.iter().map(|(number, step)| (*number, step.engine())).collect();
+        self.steps.extend(made);
+        self.tag = Some(tag.to_owned());
+        Ok(engines)
+    }
+
+    /// What may carry out the next delay, best first. Two netems on one path would not see the same packet,
+    /// so the second delay is our own engine's.
+    fn delay_engines(&self, asked: Option<Engine>, made: &BTreeMap<u32, Step>) -> Vec<Engine> {
+        let netem = |step: &Step| step.engine() == Engine::Netem;
+        let taken = self.steps.values().chain(made.values()).any(netem);
+        match (asked, self.means.kernel.packet_engine()) {
+            (Some(engine), _) => vec![engine],
+            (None, Some(Engine::Netem)) if !taken => vec![Engine::Netem, Engine::Nfqueue],
+            (None, _) => vec![Engine::Nfqueue],
+        }
+    }
+
+    /// Makes the tables of all of `steps` but for their hooks, and has the kernel try those.
+    fn stage(&self, steps: &[(u32, Step)]) -> Result<(), Refusal> {
+        let (mut stage, mut fire) = (Batch::begin(), Batch::begin());
+        let all: Vec<_> = steps.iter().filter_map(|(_, step)| step.tables(&self.means)).collect();
+        for one in &all {
+            tables::stage(&mut stage, one);
+            fire.attach(one);
+        }
+        let mut staged = stage.commit(&self.means.nft);
+        if staged.is_ok() && !all.is_empty() {
+            staged = fire.try_out(&self.means.nft);
+            if staged.is_err() {
+                self.each_or_all(steps, |batch, tables| batch.remove(tables));
+            }
+        }
+        if staged.is_err() {
+            remove_netems(steps.iter().map(|(_, step)| step));
+        }
+        staged
+    }
+
+    /// Puts armed steps into effect together. The instant of each, after the kernel's acknowledgement. If one
+    /// can't be put into effect, all of them are taken back.
+    pub fn fire(&mut self, numbers: &[u32]) -> Result<BTreeMap<u32, u64>, String> {
+        let mut batch = Batch::begin();
+        for number in numbers {
+            let step = self.steps.get(number).ok_or_else(|| format!("step {number} is not armed"))?;
+            if step.expires_ns.is_some() {
+                return Err(format!("step {number} is in effect already"));
+            }
+            if let Some(tables) = step.tables(&self.means) {
+                batch.attach(&tables);
+            }
+        }
+        let mut fired = BTreeMap::new();
+        let mut refused = batch.commit(&self.means.nft).err();
+        let nft_ns = mono_ns();
+        for number in numbers {
+            let step = self.steps.get_mut(number).expect("every step was looked up above");
+            let at_ns = match &step.works {
+                Works::Netem(netem) if refused.is_none() => {
+                    refused = netem.fire().err();
+                    mono_ns()
+                }
+                _ => nft_ns,
+            };
+            step.expires_ns = Some(at_ns.saturating_add(step.deadline_ns));
+            fired.insert(*number, at_ns);
+        }
+        match refused {
+            None => Ok(fired),
+            Some(refusal) => {
+                self.undo(numbers);
+                Err(format!("could not put the rules into effect: {refusal}"))
+            }
+        }
+    }
+
+    /// Takes steps back together. One that is not there is no error: a look says whether anything is left.
+    pub fn undo(&mut self, numbers: &[u32]) -> BTreeMap<u32, Undone> {
+        let going: Vec<(u32, Step)> = numbers
+            .iter()
+            .filter_map(|number| self.steps.remove(number).map(|step| (*number, step)))
+            .collect();
+        let left = self.let_go(&going);
+        let mut undone: BTreeMap<u32, Undone> = left.into_iter().collect();
+        let names = self.table_names(numbers, &going);
+        for (_, step) in going {
+            if let Works::Rules(hit) | Works::Queue(hit, _) = step.works {
+                self.shells.push(Step { works: Works::Rules(hit), ..step });
+            }
+        }
+        self.sweep();
+        let tables = self.tables();
+        for (number, name) in numbers.iter().zip(names) {
+            let nothing = || Undone { at_ns: mono_ns(), verified: true, counters: Counters::default() };
+            let gone = name.is_none_or(|name| match &tables {
+                Ok(tables) => !tables.iter().any(|found| found.name == name) || self.is_shell(&name),
+                Err(_) => false,
+            });
+            undone.entry(*number).or_insert_with(nothing).verified &= gone;
+        }
+        undone
+    }
+
+    /// Takes packets off their detours and lets go of those held. Queues are empty and netems gone after this.
+    fn let_go(&self, going: &[(u32, Step)]) -> Vec<(u32, Undone)> {
+        // Packets must stop coming in before those that are held are let go.
+        let fired: Vec<_> = going.iter().filter(|(_, step)| step.expires_ns.is_some()).collect();
+        self.each_or_all(&fired, |batch, tables| batch.detach(tables));
+        for (_, step) in &fired {
+            if let Works::Netem(netem) = &step.works {
+                netem.detach();
+            }
+        }
+        let did: Vec<_> = going
+            .iter()
+            .map(|(_, step)| match &step.works {
+                Works::Queue(_, queue) => queue.release(),
+                _ => None,
+            })
+            .collect();
+        let at_ns = mono_ns();
+        let mut left = Vec::new();
+        for ((number, step), did) in going.iter().zip(did) {
+            if let Works::Netem(netem) = &step.works {
+                netem.drain();
+            }
+            let counters = step.counters(&self.means, did);
+            let mut verified = true;
+            if let Works::Netem(netem) = &step.works {
+                netem.remove();
+                verified = netem.is_gone();
+            }
+            left.push((*number, Undone { at_ns, verified, counters }));
+        }
+        left
+    }
+
+    /// The tables that steps have or, where they are not known, would have.
+    fn table_names(&self, numbers: &[u32], going: &[(u32, Step)]) -> Vec<Option<String>> {
+        let name = |number: &u32| {
+            let known = going.iter().find(|(going, _)| going == number).map(|(_, step)| step.table.clone());
+            known.or_else(|| self.tag.as_ref().map(|tag| table_name(tag, *number)))
+        };
+        numbers.iter().map(name).collect()
+    }
+
+    /// Every table of this namespace.
+    fn tables(&self) -> Result<Vec<nft::Table>, Refusal> {
+        if self.means.kernel.nft { nft::tables(&self.means.nft) } else { Ok(Vec::new()) }
+    }
+
+    /// True if the tables called `table` have no rule in any packet's way and wait for their removal.
+    fn is_shell(&self, table: &str) -> bool {
+        self.shells.iter().any(|step| step.table == table)
+            && nft::read(&self.means.nft, table).is_ok_and(|counted| counted.attached == 0)
+    }
+
+    /// Removes the tables of undone steps, unless that would cost others the packets they hold.
+    fn sweep(&mut self) {
+        if self.steps.values().any(Step::holds_in_queue) {
+            return;
+        }
+        let shells: Vec<_> = std::mem::take(&mut self.shells).into_iter().map(|step| (0, step)).collect();
+        self.each_or_all(&shells, |batch, tables| batch.remove(tables));
+    }
+
+    /// One batch for all of `steps`; if the kernel refuses it, one for each, so that what is gone already
+    /// (removed by somebody else) does not keep the others.
+    fn each_or_all<S: Borrow<(u32, Step)>>(&self, steps: &[S], add: impl Fn(&mut Batch, &Tables<'_>)) {
+        let attempt = |steps: &[S]| {
+            let mut batch = Batch::begin();
+            for tables in steps.iter().filter_map(|step| step.borrow().1.tables(&self.means)) {
+                add(&mut batch, &tables);
+            }
+            batch.commit(&self.means.nft)
+        };
+        if attempt(steps).is_err() {
+            for index in 0..steps.len() {
+                // What can't be taken back shows when the kernel is looked at.
+                let _: Result<(), Refusal> = attempt(&steps[index..=index]);
+            }
+        }
+    }
+
+    /// The counters of steps, by number; steps that are not there are left out.
+    pub fn read(&self, numbers: &[u32]) -> BTreeMap<u32, Counters> {
+        let known = numbers.iter().filter_map(|number| self.steps.get_key_value(number));
+        known.map(|(number, step)| (*number, step.counters(&self.means, None))).collect()
+    }
+
+    /// The instant of the next deadline.
+    pub fn next_expiry_ns(&self) -> Option<u64> {
+        self.steps.values().filter_map(|step| step.expires_ns).min()
+    }
+
+    /// Undoes the steps whose deadline has passed; may be empty.
+    pub fn expire(&mut self) -> BTreeMap<u32, Undone> {
+        let now_ns = mono_ns();
+        let passed = |step: &Step| step.expires_ns.is_some_and(|at| at <= now_ns);
+        let numbers: Vec<u32> =
+            self.steps.iter().filter(|(_, step)| passed(step)).map(|(number, _)| *number).collect();
+        if numbers.is_empty() { BTreeMap::new() } else { self.undo(&numbers) }
+    }
+
+    /// Undoes everything.
+    pub fn undo_all(&mut self) {
+        let all: Vec<u32> = self.steps.keys().copied().collect();
+        self.undo(&all);
+    }
+
+    /// Removes what a dead agent with this tag left. How many things.
+    pub fn purge(&mut self, tag: &str) -> Result<u32, String> {
+        check_tag(tag)?;
+        let prefix = table_prefix(tag);
+        let mut removed =
+            netem::purge(tag).map_err(|refusal| format!("could not remove what netem left: {refusal}"))?;
+        let tables = self.tables().map_err(|refusal| format!("could not list the tables: {refusal}"))?;
+        // A table with an owner has a live one.
+        for table in tables.iter().filter(|table| table.name.starts_with(&prefix) && table.owner.is_none()) {
+            let mut batch = Batch::begin();
+            batch.remove_table(table.family, &table.name);
+            match batch.commit(&self.means.nft) {
+                Ok(()) => removed += 1,
+                Err(refusal) if refusal.errno == libc::ENOENT => {}
+                Err(refusal) => return Err(format!("could not remove table {}: {refusal}", table.name)),
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// Takes back what making steps for netem put into the kernel.
+fn remove_netems<'a>(steps: impl Iterator<Item = &'a Step>) {
+    for step in steps {
+        if let Works::Netem(netem) = &step.works {
+            netem.remove();
+        }
+    }
+}
+
+fn check_tag(tag: &str) -> Result<(), String> {
+    if tag.is_empty() || tag.len() > MAX_TAG_CHARS || !tag.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(format!("a tag is 1 to {MAX_TAG_CHARS} letters and digits, got `{tag}`"));
+    }
+    Ok(())
+}

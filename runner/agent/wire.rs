@@ -1,0 +1,285 @@
+//! What runner and agent say to each other: JSON lines over the agent container's standard streams.
+//!
+//! The runner writes one [`Request`] a line and reads one [`Reply`] a line, each with the request's number.
+//! The agent's first line is [`Hello`]. End of input means: undo everything and exit. All instants are
+//! nanoseconds of CLOCK_MONOTONIC in the agent's kernel.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::choice;
+
+/// The longest line either side accepts, in bytes; longer ones are an error, not memory.
+pub const MAX_LINE_BYTES: usize = 4 << 20;
+
+/// The agent's first line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The agent's version: the program's.
+    pub version: String,
+    /// Which boot of which kernel this is; equal ids share one monotonic clock.
+    pub boot_id: String,
+    /// The agent's clock as it wrote this.
+    pub mono_ns: u64,
+    /// What this kernel can do.
+    pub kernel: Kernel,
+}
+
+/// Which mechanisms a kernel has, each tried for real in a network namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernel {
+    /// The kernel's release, as `uname -r`.
+    pub release: String,
+    /// The netem queueing discipline.
+    pub netem: bool,
+    /// ifb devices, which bring packets to netem.
+    pub ifb: bool,
+    /// nftables.
+    pub nft: bool,
+    /// nftables tables that vanish with their owner.
+    pub nft_owner: bool,
+    /// nftables' own `queue` expression.
+    pub nft_queue: bool,
+    /// The NFQUEUE target of xtables through nftables' compat layer.
+    pub xt_queue: bool,
+    /// nfnetlink_queue, the userspace end of both.
+    pub nfqueue: bool,
+}
+
+impl Kernel {
+    /// A kernel of which nothing is known.
+    pub const fn none() -> Self {
+        Self {
+            release: String::new(),
+            netem: false,
+            ifb: false,
+            nft: false,
+            nft_owner: false,
+            nft_queue: false,
+            xt_queue: false,
+            nfqueue: false,
+        }
+    }
+
+    /// The engine that delays packets here: netem where the kernel has it and the ifb devices that bring
+    /// packets to it, else our own; nothing: neither.
+    pub const fn packet_engine(&self) -> Option<Engine> {
+        if self.netem && self.ifb {
+            Some(Engine::Netem)
+        } else if self.nft && self.nfqueue && (self.nft_queue || self.xt_queue) {
+            Some(Engine::Nfqueue)
+        } else {
+            None
+        }
+    }
+}
+
+choice! {
+    /// What carries out a packet impairment.
+    pub enum Engine ("engine") {
+        /// The kernel's network emulator.
+        Netem = "netem",
+        /// Our own queue in userspace, fed by the kernel's NFQUEUE.
+        Nfqueue = "nfqueue",
+        /// nftables rules alone: dropping and rejecting need no queue.
+        Nft = "nft",
+        /// Docker's API.
+        Docker = "docker",
+    }
+}
+
+choice! {
+    /// Which way packets go, seen from the target container.
+    pub enum Direction ("direction") {
+        /// Packets leaving the container.
+        Egress = "egress",
+        /// Packets entering the container.
+        Ingress = "ingress",
+        /// Both.
+        Both = "both",
+    }
+}
+
+choice! {
+    /// Transport protocol.
+    pub enum Protocol ("protocol") {
+        /// TCP.
+        Tcp = "tcp",
+        /// UDP.
+        Udp = "udp",
+        /// ICMP and ICMPv6.
+        Icmp = "icmp",
+    }
+}
+
+choice! {
+    /// The shape of a random delay around its mean.
+    pub enum Distribution ("distribution") {
+        /// Bell-shaped: `jitter` is the standard deviation.
+        Normal = "normal",
+        /// Anything from `delay - jitter` to `delay + jitter`.
+        Uniform = "uniform",
+        /// Mostly short with a long tail; `jitter` is the scale.
+        Pareto = "pareto",
+    }
+}
+
+/// What happens to a matching packet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// It is held.
+    Delay(Delay),
+    /// It vanishes.
+    Drop,
+    /// TCP is answered with a reset, everything else with ICMP port unreachable.
+    Reset,
+}
+
+/// How long packets are held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Delay {
+    /// The mean, in nanoseconds.
+    pub delay_ns: u64,
+    /// The spread around it, in nanoseconds; 0 for none.
+    pub jitter_ns: u64,
+    /// The spread's shape.
+    pub distribution: Distribution,
+    /// How much each packet's delay takes after the one before: 0 (not at all) to 1.
+    pub correlation: f64,
+    /// Seed of the jitter (our own engine; netem seeds itself).
+    pub seed: u64,
+}
+
+/// A network as an address and a prefix length, IPv4 or IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Net {
+    /// The network's address.
+    pub addr: std::net::IpAddr,
+    /// Leading bits that count: 0 to 32 or 128.
+    pub prefix: u8,
+}
+
+/// One step for this agent: which packets, and what happens to them. Loopback is never touched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Impairment {
+    /// The plan's number of the step.
+    pub step: u32,
+    /// Packets leaving, entering, or both.
+    pub direction: Direction,
+    /// Only to or from these; empty: everyone.
+    pub peers: Vec<Net>,
+    /// Never to or from these.
+    pub except: Vec<Net>,
+    /// Only with one of these ports at either end; empty: every port.
+    pub ports: Vec<u16>,
+    /// Only this protocol; nothing: every protocol.
+    pub protocol: Option<Protocol>,
+    /// What happens to them.
+    pub effect: Effect,
+}
+
+/// A request with its number, which the reply repeats.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// Chosen by the runner; ascending.
+    pub id: u64,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What the runner asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Stage these, changing nothing yet. Answered by `armed`.
+    Arm {
+        /// Names what the agent makes in the kernel: at most 12 letters and digits, unique to the run.
+        tag: String,
+        /// The impairments; may be empty.
+        impairments: Vec<Impairment>,
+        /// Use this engine for delays; nothing: the best this kernel has.
+        engine: Option<Engine>,
+        /// Undo each by itself this long after it was fired, in nanoseconds.
+        deadline_ns: u64,
+    },
+    /// Put these armed steps into effect, in order. Answered by `fired`.
+    Fire {
+        /// Step numbers.
+        steps: Vec<u32>,
+    },
+    /// Take these steps back, in order; ones not in effect are no error. Answered by `undone`.
+    Undo {
+        /// Step numbers.
+        steps: Vec<u32>,
+    },
+    /// Report the counters of these steps. Answered by `counters`.
+    Read {
+        /// Step numbers.
+        steps: Vec<u32>,
+    },
+    /// Remove whatever a dead agent with this tag left in this namespace. Answered by `purged`.
+    Purge {
+        /// The dead agent's tag.
+        tag: String,
+    },
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The request's number; nothing for a line that could not be read and for news of its own accord.
+    pub id: Option<u64>,
+    /// What happened.
+    pub outcome: Outcome,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Staged; which engine carries each step out.
+    Armed(BTreeMap<u32, Engine>),
+    /// In effect since these instants (measured after the kernel's acknowledgement), by step.
+    Fired(BTreeMap<u32, u64>),
+    /// Taken back at these instants and looked at: nothing of the step is left. With its last counters.
+    Undone(BTreeMap<u32, Undone>),
+    /// Counters by step.
+    Counters(BTreeMap<u32, Counters>),
+    /// Removed this many tables, queueing disciplines and devices.
+    Purged(u32),
+    /// Unasked: these steps reached their deadline and were undone.
+    Expired(BTreeMap<u32, Undone>),
+    /// It could not be done; what was attempted and the kernel's answer.
+    Error(String),
+}
+
+/// One step's end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Undone {
+    /// When the kernel had acknowledged the removal.
+    pub at_ns: u64,
+    /// True if a look at the kernel's state found nothing of the step left.
+    pub verified: bool,
+    /// Counters just before.
+    pub counters: Counters,
+}
+
+/// What a step did so far, counted where it happened. Nothing is `None`, never 0.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Packets that the filter matched.
+    pub matched_packets: u64,
+    /// Bytes that the filter matched.
+    pub matched_bytes: u64,
+    /// Packets released after their delay (our own engine).
+    pub delayed_packets: Option<u64>,
+    /// Packets let through undelayed because the queue was full (our own engine).
+    pub overflowed_packets: Option<u64>,
+    /// Packets the mechanism itself lost, against what was asked: dropped by netem's full queue; or held by our
+    /// own engine and dropped by the kernel because somebody removed a packet filter's hook from the namespace.
+    pub lost_packets: Option<u64>,
+    /// Delay really given, in milliseconds: min, p50, p99, max (our own engine).
+    pub delay_ms: Option<BTreeMap<String, f64>>,
+}

@@ -1,0 +1,51 @@
+//! `chaos inside`: what the program does in containers and beside runs. Not for people.
+
+use clap::Subcommand;
+
+use crate::error::{Error, Exit, Result};
+use crate::lab::role::{self, Role};
+use crate::{agent, ledger, warden};
+
+/// Arguments of `chaos inside`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    part: Part,
+}
+
+#[derive(Subcommand)]
+enum Part {
+    /// Impair the packets of this network namespace as told on standard input.
+    Agent,
+    /// Print what this kernel can do, tried in a fresh network namespace.
+    Probe,
+    /// Wait for a run to die, and heal what it left.
+    Warden {
+        /// The run.
+        run: String,
+    },
+    /// A part of the built-in lab.
+    #[command(subcommand)]
+    Role(Role),
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> Result<Exit> {
+    match args.part {
+        Part::Agent => {
+            agent::serve().map_err(|error| Error::environment("the agent could not start").because(error))?;
+            Ok(Exit::Held)
+        }
+        Part::Probe => {
+            let kernel = agent::kernel::probe_in_fresh_namespace().ok_or_else(|| {
+                Error::environment("could not make a network namespace to try the kernel in")
+                    .hint("run as root, or allow unprivileged user namespaces")
+            })?;
+            let json = serde_json::to_string(&kernel).expect("a kernel's abilities have text keys");
+            super::print(&format!("{json}\n"))?;
+            Ok(Exit::Held)
+        }
+        Part::Warden { run } => warden::stand_by(&ledger::state_dir(), &run).map(|()| Exit::Held),
+        Part::Role(role) => role::run(role),
+    }
+}

@@ -1,0 +1,142 @@
+//! The command line: one file a verb, and the edge where errors are printed.
+//!
+//! Data goes to stdout, everything else to stderr. Verbs return how they ended; nothing below this module
+//! exits the process or prints an error.
+
+mod doctor;
+mod inside;
+mod lab;
+mod load_file;
+mod plan;
+mod recover;
+mod report;
+mod run;
+mod schema;
+mod validate;
+
+use std::io::{IsTerminal, Write};
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, Exit, Result};
+
+/// Breaks containers on purpose, under load, and tells the truth about what happened.
+#[derive(Parser)]
+#[command(name = "chaos", version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 held, 1 failed, 2 mistake in the experiment or command line, \
+    3 the environment can't do it, 4 baseline not met, 5 invalid, 6 aborted (healed), 7 something is not healed.";
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run an experiment to its verdict.
+    Run(run::Args),
+    /// Print what a run would do, touching nothing.
+    Plan(plan::Args),
+    /// Check experiments and report every mistake.
+    Validate(validate::Args),
+    /// Print a JSON Schema: of experiments, or of report.json.
+    Schema(schema::Args),
+    /// Judge a run again and remake its reports from its journal.
+    Report(report::Args),
+    /// Heal what dead runs left behind.
+    Recover(recover::Args),
+    /// Say what this machine can do, and how to mend what it can't.
+    Doctor(doctor::Args),
+    /// Start, stop and list labs.
+    Lab(lab::Args),
+    /// What runs inside containers and beside runs; not for people.
+    #[command(name = "inside", hide = true)]
+    Inside(inside::Args),
+}
+
+/// Parses the command line, runs the verb and prints what went wrong.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // --help and --version come as errors too. Nothing can be done if the terminal is gone.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Mistake } else { Exit::Held };
+        }
+    };
+    let ended = match cli.verb {
+        Verb::Run(args) => run::run(args),
+        Verb::Plan(args) => plan::run(&args),
+        Verb::Validate(args) => validate::run(args),
+        Verb::Schema(args) => schema::run(args),
+        Verb::Report(args) => report::run(args),
+        Verb::Recover(args) => recover::run(&args),
+        Verb::Doctor(args) => doctor::run(&args),
+        Verb::Lab(args) => lab::run(args),
+        Verb::Inside(args) => inside::run(args),
+    };
+    ended.unwrap_or_else(|error| {
+        print_error(&error);
+        error.exit()
+    })
+}
+
+/// True if stderr takes colour: a terminal, and NO_COLOR is not set.
+fn stderr_colors() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Prints an error with its causes and remedy.
+fn print_error(error: &Error) {
+    let mut out = String::new();
+    match error {
+        Error::Problems(problems) | Error::Refused { problems, .. } => {
+            let renderer = if stderr_colors() {
+                annotate_snippets::Renderer::styled()
+            } else {
+                annotate_snippets::Renderer::plain()
+            };
+            out.push_str(&problems.render(&renderer));
+        }
+        Error::Failure { message, hint, .. } => {
+            out.push_str("error: ");
+            out.push_str(message);
+            let mut source = std::error::Error::source(error);
+            while let Some(cause) = source {
+                out.push_str(&format!("\n  because: {cause}"));
+                source = cause.source();
+            }
+            if let Some(hint) = hint {
+                out.push_str(&format!("\nhint: {hint}"));
+            }
+        }
+    }
+    out.push('\n');
+    // A closed stderr leaves nobody to tell.
+    let _ = std::io::stderr().write_all(out.as_bytes());
+}
+
+/// Writes data to stdout. A reader that went away (`chaos plan | head`) is no error.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::environment("could not write to stdout").because(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells the user something on stderr.
+fn note(text: &str) {
+    // A closed stderr leaves nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// A runtime for a verb that talks to Docker or the network.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::environment("could not start the async runtime").because(error))
+}

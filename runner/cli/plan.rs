@@ -1,0 +1,40 @@
+//! `chaos plan`: what a run would do, touching nothing.
+
+use std::path::PathBuf;
+
+use crate::docker::Docker;
+use crate::error::{Exit, Result};
+
+/// Arguments of `chaos plan`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The experiment.
+    file: PathBuf,
+    /// Override a value of the experiment, as `load.shoppers.rate=100/s`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Print the plan as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Result<Exit> {
+    let (experiment, text) = super::load_file::experiment(&args.file, &args.sets)?;
+    let inventory = super::runtime()?.block_on(async {
+        // A lab's containers are known before they exist; what runs now only the daemon knows.
+        let docker = match experiment.lab {
+            Some(_) => None,
+            None => Some(Docker::connect().await?),
+        };
+        crate::run::inventory(&experiment, docker.as_ref(), &args.file).await
+    })?;
+    let plan = crate::run::plan(&experiment, &inventory, &args.file, &text)?;
+    if args.json {
+        let json = serde_json::to_string_pretty(&plan).expect("a plan is plain data");
+        super::print(&format!("{json}\n"))?;
+    } else {
+        super::print(&plan.to_string())?;
+    }
+    Ok(Exit::Held)
+}

@@ -1,0 +1,67 @@
+//! `chaos run`: an experiment to its verdict.
+
+use std::path::PathBuf;
+
+use crate::error::{Exit, Result};
+use crate::view::{Mode, View};
+
+/// Arguments of `chaos run`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The experiment.
+    file: PathBuf,
+    /// Override a value of the experiment, as `load.shoppers.rate=100/s`; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    sets: Vec<String>,
+    /// Where the run's files go [default: reports/<run>/].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Leave the lab up when the run is over.
+    #[arg(long)]
+    keep: bool,
+    /// Print nothing but the final summary and errors.
+    #[arg(long, short, conflicts_with = "json_events")]
+    quiet: bool,
+    /// Print every event as a JSON line on stdout instead of the live view and the summary.
+    #[arg(long)]
+    json_events: bool,
+}
+
+/// Runs the verb.
+pub fn run(args: Args) -> Result<Exit> {
+    let (experiment, text) = super::load_file::experiment(&args.file, &args.sets)?;
+    let mode = match (args.quiet, args.json_events) {
+        (true, _) => Mode::Quiet,
+        (_, true) => Mode::JsonEvents,
+        _ => Mode::Auto,
+    };
+    let options = crate::run::Options {
+        file: args.file,
+        command: command_line(),
+        out: args.out,
+        keep: args.keep,
+        view: View::for_terminal(mode),
+    };
+    let ran = super::runtime()?.block_on(crate::run::run(&experiment, &text, options))?;
+    ran.save(ran.dir.as_path(), None)?;
+    if mode != Mode::JsonEvents {
+        super::print(&ran.summary(&ran.dir, super::report::stdout_ink()))?;
+    }
+    super::report::judged_exit(&ran)
+}
+
+/// The command line as it was typed, quoted where a shell would need it.
+fn command_line() -> String {
+    let quoted = |word: String| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
+        if !word.is_empty() && word.chars().all(plain) {
+            word
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    std::iter::once("chaos".to_owned())
+        .chain(std::env::args().skip(1).map(quoted))
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,44 @@
+//! The run's one clock: CLOCK_MONOTONIC, counted from the run's start.
+//!
+//! Load, faults and judgement read this and nothing else, so their instants compare. An agent's instants
+//! are of its kernel's monotonic clock; [`Clock::at_mono`] brings them over.
+
+use crate::units::NS_PER_S;
+
+/// A monotonic clock with a zero. Copies share the zero.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    zero_mono_ns: u64,
+}
+
+/// CLOCK_MONOTONIC now, in nanoseconds: the same count in every process of one kernel (outside time
+/// namespaces).
+pub fn mono_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is a valid timespec for the call to fill, and CLOCK_MONOTONIC always exists on Linux.
+    let failed = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    assert_eq!(failed, 0, "CLOCK_MONOTONIC exists on every Linux");
+    now.tv_sec.unsigned_abs() * NS_PER_S + now.tv_nsec.unsigned_abs()
+}
+
+impl Clock {
+    /// A clock that is zero now.
+    pub fn start() -> Self {
+        Self { zero_mono_ns: mono_ns() }
+    }
+
+    /// Nanoseconds since zero.
+    pub fn now_ns(&self) -> u64 {
+        self.at_mono(mono_ns())
+    }
+
+    /// The instant of this clock at which CLOCK_MONOTONIC showed `mono_ns`; 0 for anything before zero.
+    pub const fn at_mono(&self, mono_ns: u64) -> u64 {
+        mono_ns.saturating_sub(self.zero_mono_ns)
+    }
+
+    /// What CLOCK_MONOTONIC shows at instant `t_ns` of this clock.
+    pub const fn to_mono(&self, t_ns: u64) -> u64 {
+        self.zero_mono_ns + t_ns
+    }
+}

@@ -1,0 +1,292 @@
+//! Everything that can happen in a run, as the journal keeps it.
+//!
+//! Running appends these and nothing else; live views, the verdict and every report read them and nothing
+//! else. Each is one JSON object a line with `t_ns` (nanoseconds of the run's one monotonic clock, 0 at the
+//! run's start) and `event`. Instants inside an event are of the same clock. Adding a field is compatible;
+//! changing one needs a new [`SCHEMA`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::agent::wire::{Counters, Engine, Kernel};
+use crate::error::Exit;
+use crate::load::record::Stats;
+use crate::plan::Plan;
+
+/// The journal's format, in its first event.
+pub const SCHEMA: &str = "chaos.journal/1";
+
+/// One line of the journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When it was noted, in nanoseconds since the run's start.
+    pub t_ns: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The run began. Always first.
+    Started(Box<Started>),
+    /// A dead run's leftovers were healed before this one began.
+    Recovered {
+        /// The dead run.
+        run: String,
+        /// What was healed, a line each.
+        healed: Vec<String>,
+    },
+    /// The lab is up or down.
+    Lab {
+        /// True: up; false: taken down.
+        up: bool,
+        /// Published address by `SERVICE` or `SERVICE:PORT`, as `127.0.0.1:32768`.
+        endpoints: BTreeMap<String, String>,
+    },
+    /// A step is staged: one message away from taking effect.
+    Armed {
+        /// The step's number in the plan.
+        step: u32,
+        /// What will carry it out.
+        engine: Engine,
+        /// The kernel it will happen in, where an agent looked.
+        kernel: Option<Kernel>,
+    },
+    /// A phase began, or the last one ended (`name` is then nothing).
+    Phase {
+        /// The phase's name in the plan.
+        name: Option<String>,
+        /// Its measured start: of a phase with faults the first onset, of one after it the last undo.
+        at_ns: u64,
+    },
+    /// A step took effect.
+    Applied {
+        /// The step's number in the plan.
+        step: u32,
+        /// When it was asked for.
+        asked_ns: u64,
+        /// When it was measured to be in effect.
+        at_ns: u64,
+    },
+    /// A step could not be put into effect.
+    NotApplied {
+        /// The step's number in the plan.
+        step: u32,
+        /// Why.
+        why: String,
+    },
+    /// What was seen of a step while it was in effect.
+    Evidence {
+        /// The step's number in the plan.
+        step: u32,
+        /// What was seen.
+        evidence: Evidence,
+    },
+    /// A step is taken back.
+    Undone {
+        /// The step's number in the plan.
+        step: u32,
+        /// When it was asked for.
+        asked_ns: u64,
+        /// When it was measured to be gone.
+        at_ns: u64,
+        /// True if a look found nothing of it left.
+        verified: bool,
+    },
+    /// A step ended before it was told to: its agent, container or deadline went first.
+    Lost {
+        /// The step's number in the plan.
+        step: u32,
+        /// Why.
+        why: String,
+    },
+    /// A step could not be taken back.
+    Unhealed {
+        /// The step's number in the plan.
+        step: u32,
+        /// Why.
+        why: String,
+        /// The command that heals it.
+        command: String,
+    },
+    /// What a load measured in an interval. Intervals of one load may repeat (late answers); they add up.
+    /// A request belongs to the interval of its intended instant, whenever it ended.
+    Load {
+        /// The load's name.
+        load: String,
+        /// The interval's start.
+        from_ns: u64,
+        /// The interval's end. Intervals are cut at phase changes and never span one.
+        to_ns: u64,
+        /// What was measured.
+        #[serde(flatten)]
+        stats: Box<Stats>,
+    },
+    /// A look at the live stream, once a second, for people watching. Judgement does not read it.
+    Tick(Tick),
+    /// The steady state was evaluated: at the baseline gate, when it changed, and at the end.
+    Steady {
+        /// What asked.
+        why: SteadyWhy,
+        /// True if every check held; nothing if one had no data and none failed.
+        holds: Option<bool>,
+        /// Since when it has been so.
+        since_ns: u64,
+        /// Every check with its value.
+        checks: Vec<Measured>,
+    },
+    /// A probe was answered, or not.
+    Probe {
+        /// The probe, as `http GET http://…`.
+        probe: String,
+        /// `Some(true)` as expected, `Some(false)` otherwise, nothing: it could not be asked.
+        ok: Option<bool>,
+        /// What came back, in a few words.
+        detail: String,
+        /// How long it took, in milliseconds.
+        took_ms: f64,
+    },
+    /// A guard fired.
+    Guard {
+        /// The guard with the value that fired it.
+        check: Measured,
+    },
+    /// Something happened to a container, by Docker's account.
+    Container {
+        /// The container's name.
+        container: String,
+        /// `die`, `start`, `pause`, `unpause`, `kill`, `oom`, `health_status: healthy`, ….
+        action: String,
+    },
+    /// The user asked to stop.
+    Interrupted {
+        /// `SIGINT`, `SIGTERM`, ….
+        by: String,
+    },
+    /// The run can't be finished as planned.
+    Broke {
+        /// What went wrong, the chain of causes in one line.
+        why: String,
+        /// The exit code it calls for.
+        exit: Exit,
+    },
+    /// The generator about itself, once at the end.
+    Generator(Generator),
+    /// Everything is healed and nothing more will be measured. Last but for `verdict`; a journal without
+    /// it was cut short.
+    Finished,
+    /// The verdict as it was when the run ended, for people reading the journal. Judging anew ignores it.
+    Verdict {
+        /// `held`, `failed`, ….
+        verdict: String,
+        /// The exit code.
+        exit_code: u8,
+    },
+}
+
+/// The start of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Started {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The run's id: unique on the daemon, sortable by time.
+    pub run: String,
+    /// The program's version.
+    pub version: String,
+    /// Wall-clock time of `t_ns` 0, RFC 3339 in UTC.
+    pub wall: String,
+    /// The experiment's file as the user named it.
+    pub file: String,
+    /// The command line that would do it again.
+    pub command: String,
+    /// What will be done.
+    pub plan: Plan,
+    /// The machine: `kernel`, `docker`, `api`, `cgroup`, `cpus`, `clock`, ….
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Why the steady state was evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SteadyWhy {
+    /// Before anything is broken.
+    Baseline,
+    /// It held before and no longer does, or the other way round.
+    Changed,
+    /// A phase waits for it.
+    Until,
+    /// After the last phase.
+    End,
+}
+
+/// A check and what it came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The check's text, or the probe's.
+    pub check: String,
+    /// The value with its unit, as `312ms` or `99.2%`; nothing: no data.
+    pub value: Option<String>,
+    /// What it was compared with, as `300ms`.
+    pub threshold: String,
+    /// Did it hold? Nothing: no data.
+    pub holds: Option<bool>,
+}
+
+/// What was seen of a step in effect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// Counters from inside the network namespace.
+    Packets(Counters),
+    /// The container's state by Docker's account and the kernel's.
+    State(ContainerState),
+    /// The daemon's own event that it sent this signal, by its number.
+    Signalled(String),
+}
+
+/// A container's state when it was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerState {
+    /// `running`, `paused`, `exited`, `restarting`, ….
+    pub status: String,
+    /// The first process's id in the daemon's pid namespace; nothing if it does not run.
+    pub pid: Option<u64>,
+    /// Exit code of the last run; nothing while it runs.
+    pub exit_code: Option<i64>,
+    /// How often Docker restarted it.
+    pub restarts: u64,
+    /// When the process now or last running was started, as Docker says it (RFC 3339).
+    pub started_at: String,
+}
+
+/// The live stream over the last second.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tick {
+    /// Arrivals that ended, a second.
+    pub rate_per_s: f64,
+    /// Share of them that ended well; nothing if none ended.
+    pub good_ratio: Option<f64>,
+    /// Median latency.
+    pub p50_ms: Option<f64>,
+    /// 99th percentile of latency.
+    pub p99_ms: Option<f64>,
+    /// Requests under way.
+    pub in_flight: u64,
+    /// Each guard with its current value.
+    pub guards: Vec<Measured>,
+}
+
+/// How well the generator did its own job.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Generator {
+    /// CPU time of the generator's threads over wall time and the cores they may use: 0 to 1.
+    pub cpu_ratio: Option<f64>,
+    /// True if it could not keep its schedule well enough for the figures to mean anything.
+    pub saturated: bool,
+    /// Why, with the rate that it could have held; empty if it was not saturated.
+    pub why: String,
+}

@@ -1,0 +1,132 @@
+//! The fault catalogue: one file a fault, and this list of them.
+//!
+//! A fault in an experiment is plain data. [`Fault::steps`] turns it and its chosen containers into
+//! reversible steps; [`Fault::proven`] says whether what was seen proves that it happened. Both are pure.
+//! To add one: a file like `pause.rs`, a line in the list below (CONTRIBUTING.md walks through it).
+
+pub mod kill;
+pub mod latency;
+pub mod partition;
+pub mod pause;
+pub mod step;
+
+use crate::agent::wire::{Engine, Kernel};
+use crate::event::Evidence;
+use crate::spec::Located;
+use step::{Op, Peer};
+
+/// What every kind of fault can say about itself.
+pub trait FaultKind {
+    /// Names of the targets it aims at, in the order written; located for messages.
+    fn aims(&self) -> Vec<&Located<String>>;
+
+    /// Entries of its peer filters: targets, networks, addresses or host names; may be empty.
+    fn peers(&self) -> Vec<&Located<String>> {
+        Vec::new()
+    }
+
+    /// Its changes: container, apply and undo, in the order in which they are applied. Undone in reverse.
+    fn changes(&self, cast: &Cast<'_>) -> Vec<Change>;
+
+    /// What will carry it out; nothing where this kernel has no way to.
+    fn engine(&self, kernel: &Kernel) -> Option<Engine>;
+
+    /// One line for people: `delays packets leaving one-api by 200ms ± 20ms`.
+    fn summary(&self) -> String;
+
+    /// True if what was seen of one of its steps, in order, proves that the step happened.
+    fn proven(&self, evidence: &[Evidence]) -> bool;
+
+    /// How many of its steps must be proven for the fault to be.
+    fn proof(&self) -> Proof {
+        Proof::EveryStep
+    }
+
+    /// What a fault of this kind must not leave out or contradict, beyond its fields' own rules.
+    fn check(&self, mistakes: &mut crate::spec::decode::Mistakes) {
+        let _ = mistakes;
+    }
+}
+
+/// How many steps of a fault must be proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// All: each container was chosen to be hit.
+    EveryStep,
+    /// One: not every container has business with the others.
+    AnyStep,
+}
+
+/// A change to one container: a step before it is numbered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The container's name.
+    pub container: String,
+    /// What is done.
+    pub apply: Op,
+    /// What takes it back; nothing where it is irreversible.
+    pub undo: Option<Op>,
+}
+
+/// The containers chosen for each target, and the experiment's seed.
+pub struct Cast<'p> {
+    /// Container names by target name, sorted.
+    pub targets: &'p std::collections::BTreeMap<String, Vec<String>>,
+    /// Seed for the fault's own random choices.
+    pub seed: u64,
+}
+
+impl Cast<'_> {
+    /// The containers of target `name`; empty for an unknown one (which validation has refused).
+    pub fn containers(&self, name: &str) -> &[String] {
+        self.targets.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// What a peer filter's entry means: a target's containers, a network or address, or a host name.
+    pub fn peers(&self, entries: &[Located<String>]) -> Vec<Peer> {
+        entries
+            .iter()
+            .flat_map(|entry| {
+                if let Some(containers) = self.targets.get(&entry.value) {
+                    return containers.iter().cloned().map(Peer::Container).collect();
+                }
+                let address = entry.value.split('/').next().unwrap_or_default();
+                if address.parse::<std::net::IpAddr>().is_ok() {
+                    vec![Peer::Net(entry.value.clone())]
+                } else {
+                    vec![Peer::Host(entry.value.clone())]
+                }
+            })
+            .collect()
+    }
+}
+
+/// Makes the enum of all faults and hands each question on to the kind.
+macro_rules! catalogue {
+    ($( $(#[doc = $doc:literal])* $variant:ident($type:ty) = $word:literal ),* $(,)?) => {
+        $crate::tagged! {
+            /// Something that is broken on purpose and healed again.
+            pub enum Fault ("fault") {
+                $( $(#[doc = $doc])* $variant($type) = $word, )*
+            }
+        }
+
+        impl Fault {
+            /// The kind behind the word.
+            pub fn kind(&self) -> &dyn FaultKind {
+                match self { $( Self::$variant(fault) => fault, )* }
+            }
+        }
+    };
+}
+
+catalogue! {
+    /// Packets are held for a while.
+    Latency(latency::Latency) = "latency",
+    /// Groups of containers can't reach each other.
+    Partition(partition::Partition) = "partition",
+    /// The container's first process gets a signal.
+    Kill(kill::Kill) = "kill",
+    /// Every process of the container is frozen.
+    Pause(pause::Pause) = "pause",
+}

@@ -1,0 +1,170 @@
+//! Healing: taking back what a step did, with nothing but the ledger's entry to go by.
+//!
+//! The runner uses it where an agent is gone, the warden when the runner is gone, and `chaos recover` when
+//! everything is. Each undo is followed by a look; what does not look whole is not healed. Undoing what is
+//! not in effect is no error: healing may be done twice.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+
+use crate::agent::wire::{Command, Outcome};
+use crate::docker::{AgentSpec, Docker, label};
+use crate::error::{Error, Exit, Result};
+use crate::fault::step::Op;
+use crate::inject::Link;
+use crate::lab;
+use crate::ledger::{Debt, Ledger};
+
+/// How long a look waits for Docker's account of a container to catch up with what was done to it.
+const SETTLE: Duration = Duration::from_secs(5);
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Takes one thing back on one container; true if a look found it whole. A container that is gone has
+/// nothing left to heal, and one that does not run has no network namespace to clear.
+pub async fn undo(docker: &Docker, run: &str, tag: &str, container: &str, id: &str, op: &Op) -> Result<bool> {
+    let Some(state) = docker.state(id).await? else { return Ok(true) };
+    match op {
+        Op::Unpause => {
+            docker.unpause(id).await?;
+            look(docker, id, |status| status != "paused").await
+        }
+        Op::Start => {
+            docker.start(id).await?;
+            look(docker, id, |status| status == "running").await
+        }
+        Op::Pause => docker.pause(id).await.map(|()| true),
+        Op::Kill(_) if state.pid.is_none() => Ok(true),
+        Op::Kill(signal) => docker.kill(id, signal).await.map(|()| true),
+        Op::Clear if state.pid.is_none() => Ok(true),
+        Op::Clear => clear(docker, run, tag, container, id).await,
+        Op::Impair(..) => Err(Error::new(Exit::Unhealed, "an impairment is not an undo")),
+    }
+}
+
+async fn look(docker: &Docker, id: &str, whole: impl Fn(&str) -> bool) -> Result<bool> {
+    let deadline = tokio::time::Instant::now() + SETTLE;
+    loop {
+        match docker.state(id).await? {
+            Some(state) if !whole(&state.status) => {}
+            _ => return Ok(true),
+        }
+        if tokio::time::Instant::now() >= deadline {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Removes what agents with `tag` left in the container's network namespace, by an agent of its own.
+async fn clear(docker: &Docker, run: &str, tag: &str, container: &str, id: &str) -> Result<bool> {
+    let spec = AgentSpec {
+        run: run.into(),
+        name: format!("heal-{container}"),
+        target_id: id.into(),
+        labels: BTreeMap::new(),
+    };
+    let (news, _nobody_listens) = mpsc::channel(4);
+    let agent = match Link::start(docker, spec, container, news).await {
+        Ok(agent) => agent,
+        // The container may have ended between the look and the start: then its namespace is gone.
+        Err(error) => match docker.state(id).await? {
+            Some(state) if state.pid.is_some() => return Err(error),
+            _ => return Ok(true),
+        },
+    };
+    let purged = agent.call(Command::Purge { tag: tag.into() }).await;
+    agent.close().await;
+    match purged? {
+        Outcome::Purged(_) => Ok(true),
+        other => Err(Error::new(Exit::Unhealed, format!("the agent answered {other:?} to a purge"))),
+    }
+}
+
+/// Removes every agent of a run, running or not.
+pub async fn remove_agents(docker: &Docker, run: &str) -> Result<()> {
+    let agents = docker.labelled(&[(label::RUN, run), (label::ROLE, label::ROLE_AGENT)]).await?;
+    join_all(agents.iter().map(|agent| docker.remove(&agent.id))).await.into_iter().collect()
+}
+
+/// What came of healing one debt.
+#[derive(Debug)]
+pub struct Healed {
+    /// The step's number; nothing for a lab.
+    pub step: Option<u32>,
+    /// One line for people: `api-1: let every process go on`.
+    pub line: String,
+    /// Nothing if it is whole; else why not.
+    pub failed: Option<String>,
+}
+
+/// Heals everything a ledger owes and strikes it out. Its run must be dead: the lock is ours.
+///
+/// First its agents go, which undoes most of it; then steps, latest first on each container and on all
+/// containers at once; then its lab.
+pub async fn everything(docker: &Docker, ledger: &mut Ledger) -> Vec<Healed> {
+    let run = ledger.run().to_owned();
+    // An agent of a dead runner has read the end of its input; one that has not ended by now hangs.
+    let mut healed = match remove_agents(docker, &run).await {
+        Ok(_) => Vec::new(),
+        Err(error) => vec![Healed { step: None, line: "its agents".into(), failed: Some(error.to_string()) }],
+    };
+    let mut by_container = BTreeMap::<String, Vec<(u32, Debt)>>::new();
+    let mut labs = Vec::new();
+    for (key, debt) in ledger.owed() {
+        match debt {
+            Debt::Undo { id, .. } => by_container.entry(id.clone()).or_default().push((key, debt.clone())),
+            Debt::Lab { keep } => labs.push((key, *keep)),
+        }
+    }
+    let undone = join_all(by_container.into_values().map(|debts| undo_debts(docker, &run, debts))).await;
+    for (keys, lines) in undone {
+        if let Err(error) = ledger.settle(&keys) {
+            healed.push(Healed { step: None, line: "the ledger".into(), failed: Some(error.to_string()) });
+        }
+        healed.extend(lines);
+    }
+    for (key, keep) in labs {
+        let failed =
+            if keep { None } else { lab::down(docker, &run).await.err().map(|error| error.to_string()) };
+        if failed.is_none() && ledger.settle(&[key]).is_err() {
+            continue;
+        }
+        if !keep {
+            healed.push(Healed { step: None, line: "lab taken down".into(), failed });
+        }
+    }
+    healed
+}
+
+async fn undo_debts(docker: &Docker, run: &str, debts: Vec<(u32, Debt)>) -> (Vec<u32>, Vec<Healed>) {
+    let (mut keys, mut lines) = (Vec::new(), Vec::new());
+    // One look at a namespace clears every step of the run in it.
+    let mut cleared = false;
+    for (key, debt) in debts {
+        let Debt::Undo { step, container, id, op, tag } = debt else { continue };
+        let failed = if cleared && op == Op::Clear {
+            None
+        } else {
+            match undo(docker, run, &tag, &container, &id, &op).await {
+                Ok(true) => None,
+                Ok(false) => Some(format!("it does not look whole after `{op}`")),
+                Err(error) => Some(error.to_string()),
+            }
+        };
+        cleared |= failed.is_none() && op == Op::Clear;
+        if failed.is_none() {
+            keys.push(key);
+        }
+        lines.push(Healed { step: Some(step), line: format!("{container}: {op}"), failed });
+    }
+    (keys, lines)
+}
+
+/// The command that heals a run by hand.
+pub fn command(run: &str) -> String {
+    format!("chaos recover {run}")
+}

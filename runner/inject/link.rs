@@ -1,0 +1,174 @@
+//! The line to one agent: requests out, replies in, over the attached streams of its container.
+//!
+//! A reader task hands each reply to the call that waits for it and everything unasked to the run as
+//! [`News`]. When the stream ends the agent is gone, and every waiting call is told so. Every call has a
+//! timeout: an agent that does not answer is treated as gone.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::agent::wire::{Command, Hello, Outcome, Reply, Request};
+use crate::clock::{Clock, mono_ns};
+use crate::docker::{AgentSpec, Docker, Output};
+use crate::error::{Error, Result};
+
+use super::News;
+
+/// The longest an agent may take to answer. Its work is netlink messages: milliseconds.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest an agent's container may take to say hello, on a machine that starts many at once.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A live agent.
+pub(crate) struct Link {
+    /// What it said first.
+    pub hello: Hello,
+    /// What to add to its clock to get ours.
+    offset_ns: i128,
+    input: tokio::sync::Mutex<Pin<Box<dyn AsyncWrite + Send>>>,
+    waiting: Arc<Mutex<Waiting>>,
+    reader: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    next_id: u64,
+    calls: HashMap<u64, oneshot::Sender<Outcome>>,
+    /// Set once the stream has ended: why.
+    gone: Option<String>,
+    /// We are ending it ourselves: its end is no news.
+    closing: bool,
+}
+
+impl Link {
+    /// Starts an agent in `target`'s network namespace and waits for its hello.
+    pub async fn start(
+        docker: &Docker,
+        spec: AgentSpec,
+        target: &str,
+        news: mpsc::Sender<News>,
+    ) -> Result<Self> {
+        let attached = docker.start_agent(spec).await?;
+        let mut lines = attached.output;
+        let hello = tokio::time::timeout(HELLO_TIMEOUT, lines.next_line())
+            .await
+            .map_err(|_| "it did not say hello in time".to_owned())
+            .and_then(|line| line.map_err(|error| error.to_string()))
+            .and_then(|line| line.ok_or_else(|| "it ended before it said hello".to_owned()))
+            .and_then(|line| {
+                serde_json::from_str::<Hello>(&line).map_err(|error| format!("{error} in `{line}`"))
+            });
+        let hello = match hello {
+            Ok(hello) => hello,
+            Err(why) => {
+                // What it wrote to stderr says more than that it is gone.
+                let said = lines.errors();
+                return Err(Error::environment(format!(
+                    "the agent for {target} did not start: {why}{}",
+                    if said.is_empty() { String::new() } else { format!("; it said: {}", said) }
+                )));
+            }
+        };
+        let offset_ns = if boot_id().is_some_and(|ours| ours == hello.boot_id) {
+            0
+        } else {
+            // Another kernel: its clock is known to within the time the hello took to get here.
+            i128::from(mono_ns()) - i128::from(hello.mono_ns)
+        };
+        let waiting = Arc::new(Mutex::new(Waiting::default()));
+        let reader = tokio::spawn(read(lines, Arc::clone(&waiting), target.to_owned(), news));
+        Ok(Self { hello, offset_ns, input: tokio::sync::Mutex::new(attached.input), waiting, reader })
+    }
+
+    /// Asks and waits for the answer; an `error` outcome is an error here.
+    pub async fn call(&self, command: Command) -> Result<Outcome> {
+        let gone = |why: String| Error::environment(format!("the agent is gone: {why}"));
+        let (answer, answered) = oneshot::channel();
+        let id = {
+            let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
+            if let Some(why) = &waiting.gone {
+                return Err(gone(why.clone()));
+            }
+            waiting.next_id += 1;
+            let id = waiting.next_id;
+            waiting.calls.insert(id, answer);
+            id
+        };
+        let mut line = serde_json::to_vec(&Request { id, command }).expect("a request is plain data");
+        line.push(b'\n');
+        let exchange = async {
+            let mut input = self.input.lock().await;
+            input.write_all(&line).await.map_err(|error| gone(error.to_string()))?;
+            input.flush().await.map_err(|error| gone(error.to_string()))?;
+            drop(input);
+            answered.await.map_err(|_| gone("its container ended".into()))
+        };
+        let outcome = tokio::time::timeout(ANSWER_TIMEOUT, exchange).await.map_err(|_| {
+            Error::environment(format!("the agent did not answer in {} s", ANSWER_TIMEOUT.as_secs()))
+        })??;
+        match outcome {
+            Outcome::Error(why) => Err(Error::environment(why)),
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// An instant of the agent's clock on the run's.
+    pub fn instant(&self, clock: Clock, at_ns: u64) -> u64 {
+        let ours = i128::from(at_ns) + self.offset_ns;
+        clock.at_mono(u64::try_from(ours).unwrap_or(0))
+    }
+
+    /// True if the stream has ended.
+    pub fn is_gone(&self) -> bool {
+        self.waiting.lock().is_ok_and(|waiting| waiting.gone.is_some())
+    }
+
+    /// Ends the agent in order: end of input, which it takes to mean "undo and exit".
+    pub async fn close(self) {
+        self.waiting.lock().expect("no holder of this lock panics").closing = true;
+        let _ = self.input.into_inner().shutdown().await;
+        // It needs milliseconds; what does not end by itself is removed with the run's containers.
+        let _ = tokio::time::timeout(ANSWER_TIMEOUT, self.reader).await;
+    }
+}
+
+/// This kernel's boot.
+fn boot_id() -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
+}
+
+async fn read(mut lines: Output, waiting: Arc<Mutex<Waiting>>, container: String, news: mpsc::Sender<News>) {
+    let why = loop {
+        match lines.next_line().await {
+            Ok(Some(line)) => match serde_json::from_str::<Reply>(&line) {
+                Ok(Reply { id: Some(id), outcome }) => {
+                    let call = waiting.lock().expect("no holder of this lock panics").calls.remove(&id);
+                    // A caller that gave up waiting has dropped its end.
+                    call.map(|call| call.send(outcome));
+                }
+                Ok(Reply { id: None, outcome: Outcome::Expired(steps) }) => {
+                    let _ = news.send(News::Expired { steps: steps.into_keys().collect() }).await;
+                }
+                Ok(_) => {}
+                Err(error) => break format!("it spoke nonsense: {error}"),
+            },
+            Ok(None) => break "its container ended".to_owned(),
+            Err(error) => break error.to_string(),
+        }
+    };
+    let closing = {
+        let mut waiting = waiting.lock().expect("no holder of this lock panics");
+        waiting.gone = Some(why.clone());
+        waiting.calls.clear();
+        waiting.closing
+    };
+    if !closing {
+        // A run that is over does not listen any more.
+        let _ = news.send(News::AgentGone { container, why }).await;
+    }
+}

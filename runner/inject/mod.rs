@@ -1,0 +1,502 @@
+//! The interpreter of steps: arms them, puts them into effect together, looks at them, and takes them back.
+//!
+//! This is the only place that changes a target on purpose, and it knows no fault by name: it runs
+//! [`Op`]s. Network steps go to one agent per container, everything else to Docker. The caller has written
+//! what is owed to the ledger before it calls [`Injector::fire`], without exception.
+
+mod link;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
+use tokio::sync::mpsc;
+
+use crate::agent::wire::{Command, Engine, Impairment, Kernel, Net, Outcome};
+use crate::clock::Clock;
+use crate::docker::{AgentSpec, Docker, full_name};
+use crate::error::{Error, Exit, Result};
+use crate::event::{ContainerState, Evidence};
+use crate::fault::step::{Op, Packets, Peer, Step};
+use crate::heal;
+use crate::units::Duration;
+pub(crate) use link::Link;
+
+/// Agents that are started at once: more only queue up in the daemon.
+const STARTED_AT_ONCE: usize = 16;
+
+/// What an injector tells the run of its own accord.
+#[derive(Debug)]
+pub enum News {
+    /// An agent ended.
+    AgentGone {
+        /// The container it worked on.
+        container: String,
+        /// Why, as far as is known.
+        why: String,
+    },
+    /// An agent's deadline passed and it undid these steps.
+    Expired {
+        /// Step numbers.
+        steps: Vec<u32>,
+    },
+}
+
+/// A container of the plan, found on the daemon.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// Its id.
+    pub id: String,
+    /// Its addresses on all networks.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A step that is ready to be fired.
+#[derive(Debug)]
+pub struct ArmedStep {
+    /// The step's number.
+    pub step: u32,
+    /// What will carry it out.
+    pub engine: Engine,
+    /// The kernel it will happen in, where an agent looked.
+    pub kernel: Option<Kernel>,
+}
+
+/// What came of putting a step into effect.
+#[derive(Debug)]
+pub struct Applied {
+    /// The step's number.
+    pub step: u32,
+    /// Since when it is in effect, on the run's clock; or why it is not.
+    pub at: Result<u64>,
+    /// The container's state just before, for steps that Docker carries out.
+    pub before: Option<ContainerState>,
+    /// False if the container was left alone: it was not as we found it when arming.
+    pub touched: bool,
+}
+
+/// What came of taking a step back.
+#[derive(Debug)]
+pub struct TakenBack {
+    /// The step's number.
+    pub step: u32,
+    /// When it was gone and whether a look found nothing left; or why it may still be there.
+    pub result: Result<(u64, bool)>,
+    /// What was seen just before.
+    pub evidence: Option<Evidence>,
+}
+
+/// Runs steps for one run.
+pub struct Injector {
+    docker: Docker,
+    run: String,
+    tag: String,
+    clock: Clock,
+    bound: BTreeMap<String, Bound>,
+    links: BTreeMap<String, Link>,
+    /// Containers that started anew since their agent was armed: its namespace is no longer theirs.
+    stale: BTreeSet<String>,
+    steps: BTreeMap<String, Vec<Step>>,
+    deadline: Duration,
+    news: mpsc::Sender<News>,
+}
+
+/// What the agents of a run name things in the kernel by: at most 12 letters and digits.
+pub fn tag_of(run: &str) -> String {
+    let letters: Vec<char> = run.chars().filter(char::is_ascii_alphanumeric).collect();
+    letters[letters.len().saturating_sub(12)..].iter().collect()
+}
+
+impl Injector {
+    /// An injector for `run`, over the containers in `bound` by their names in the plan. Each network step
+    /// is undone by its agent `deadline` after it was fired, whatever happens to us.
+    pub fn new(
+        docker: Docker,
+        run: &str,
+        clock: Clock,
+        bound: BTreeMap<String, Bound>,
+        deadline: Duration,
+        news: mpsc::Sender<News>,
+    ) -> Self {
+        Self {
+            docker,
+            run: run.into(),
+            tag: tag_of(run),
+            clock,
+            bound,
+            links: BTreeMap::new(),
+            stale: BTreeSet::new(),
+            steps: BTreeMap::new(),
+            deadline,
+            news,
+        }
+    }
+
+    /// The daemon's id of a container.
+    pub fn id(&self, container: &str) -> Result<&str> {
+        self.bound
+            .get(container)
+            .map(|bound| bound.id.as_str())
+            .ok_or_else(|| Error::environment(format!("container {container} is not there any more")))
+    }
+
+    /// What names this run's things in the kernel.
+    pub fn tag(&self) -> &str {
+        &self.tag
+    }
+
+    /// The plan's name of the container with this id.
+    pub fn name_of(&self, id: &str) -> Option<&str> {
+        self.bound.iter().find(|(_, bound)| bound.id == id).map(|(name, _)| name.as_str())
+    }
+
+    /// Notes that a container started anew: its agent must be replaced before it is used again.
+    pub fn restarted(&mut self, container: &str) {
+        if self.links.contains_key(container) {
+            self.stale.insert(container.to_owned());
+        }
+    }
+
+    /// Readies every step, changing nothing yet: agents are started and told, targets are looked at.
+    pub async fn arm(&mut self, steps: &[&Step]) -> Result<Vec<ArmedStep>> {
+        let mut armed = Vec::new();
+        for step in steps {
+            if matches!(step.apply, Op::Impair(..)) {
+                self.steps.entry(step.container.clone()).or_default().push((*step).clone());
+            } else {
+                self.check_untouched(step).await?;
+                armed.push(ArmedStep { step: step.id, engine: Engine::Docker, kernel: None });
+            }
+        }
+        let containers: Vec<String> = self.steps.keys().cloned().collect();
+        armed.extend(self.arm_agents(&containers).await?);
+        armed.sort_by_key(|armed| armed.step);
+        Ok(armed)
+    }
+
+    /// A container that someone else paused or stopped must be left as it was, so it can't be a target.
+    async fn check_untouched(&self, step: &Step) -> Result<()> {
+        let state = self.docker.state(self.id(&step.container)?).await?;
+        match state {
+            Some(state) if state.status == "running" => Ok(()),
+            Some(state) => Err(Error::environment(format!(
+                "container {} is {} before anything was done to it",
+                step.container, state.status
+            ))
+            .hint("bring it to `running` first, or choose another target")),
+            None => Err(Error::environment(format!("container {} is not there any more", step.container))),
+        }
+    }
+
+    async fn arm_agents(&mut self, containers: &[String]) -> Result<Vec<ArmedStep>> {
+        let this = &*self;
+        let started: Vec<Result<(String, Link, Vec<ArmedStep>)>> = stream::iter(containers)
+            .map(|container| async move {
+                let (link, armed) = this.arm_agent(container).await?;
+                Ok((container.clone(), link, armed))
+            })
+            .buffer_unordered(STARTED_AT_ONCE)
+            .collect()
+            .await;
+        let mut armed = Vec::new();
+        for result in started {
+            let (container, link, steps) = result?;
+            self.links.insert(container, link);
+            armed.extend(steps);
+        }
+        Ok(armed)
+    }
+
+    async fn arm_agent(&self, container: &str) -> Result<(Link, Vec<ArmedStep>)> {
+        let steps = self.steps.get(container).map_or(&[][..], Vec::as_slice);
+        let mut impairments = Vec::new();
+        for step in steps {
+            if let Op::Impair(packets, effect) = &step.apply {
+                impairments.push(Impairment {
+                    step: step.id,
+                    direction: packets.direction,
+                    peers: self.nets(&packets.peers).await?,
+                    except: self.nets(&packets.except).await?,
+                    ports: packets.ports.clone(),
+                    protocol: packets.protocol,
+                    effect: effect.clone(),
+                });
+                refuse_empty_filter(packets, impairments.last())?;
+            }
+        }
+        let spec = AgentSpec {
+            run: self.run.clone(),
+            name: format!("agent-{container}"),
+            target_id: self.id(container)?.to_owned(),
+            labels: BTreeMap::new(),
+        };
+        let link = Link::start(&self.docker, spec, container, self.news.clone()).await?;
+        let command = Command::Arm {
+            tag: self.tag.clone(),
+            impairments,
+            engine: None,
+            deadline_ns: self.deadline.as_ns(),
+        };
+        let engines = match link.call(command).await {
+            Ok(Outcome::Armed(engines)) => engines,
+            Ok(other) => return Err(surprise(&other)),
+            Err(error) => return Err(Error::environment(format!("could not arm {container}")).because(error)),
+        };
+        let armed = engines
+            .into_iter()
+            .map(|(step, engine)| ArmedStep { step, engine, kernel: Some(link.hello.kernel.clone()) })
+            .collect();
+        Ok((link, armed))
+    }
+
+    /// The networks a peer list stands for.
+    async fn nets(&self, peers: &[Peer]) -> Result<Vec<Net>> {
+        let whole = |addr: IpAddr| Net { addr, prefix: if addr.is_ipv4() { 32 } else { 128 } };
+        let mut nets = Vec::new();
+        for peer in peers {
+            match peer {
+                Peer::Container(name) => {
+                    let bound = self
+                        .bound
+                        .get(name)
+                        .ok_or_else(|| Error::environment(format!("peer {name} is not there any more")))?;
+                    nets.extend(bound.addresses.iter().copied().map(whole));
+                }
+                Peer::Net(text) => nets.push(parse_net(text)?),
+                Peer::Host(name) => {
+                    let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|error| {
+                        Error::environment(format!("could not look up peer `{name}`")).because(error)
+                    })?;
+                    nets.extend(found.map(|address| whole(address.ip())));
+                }
+            }
+        }
+        nets.sort_by_key(|net| (net.addr, net.prefix));
+        nets.dedup();
+        Ok(nets)
+    }
+
+    /// Replaces the agents of containers that started anew since they were armed.
+    pub async fn rearm(&mut self, steps: &[&Step]) -> Result<()> {
+        let wanted: Vec<String> = steps
+            .iter()
+            .filter(|step| matches!(step.apply, Op::Impair(..)))
+            .map(|step| step.container.clone())
+            .filter(|container| {
+                self.stale.contains(container) || self.links.get(container).is_none_or(Link::is_gone)
+            })
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        for container in &wanted {
+            if let Some(link) = self.links.remove(container) {
+                link.close().await;
+            }
+            // The next agent takes its name, which is free only when its container is gone.
+            self.remove_agent(container).await?;
+            self.stale.remove(container);
+        }
+        if !wanted.is_empty() {
+            // Whatever started anew may have another address, and others filter by it.
+            for bound in self.bound.values_mut() {
+                bound.addresses = self.docker.addresses(&bound.id).await?;
+            }
+        }
+        self.arm_agents(&wanted).await.map(drop)
+    }
+
+    async fn remove_agent(&self, container: &str) -> Result<()> {
+        self.docker.remove(&full_name(&self.run, &format!("agent-{container}"))).await
+    }
+
+    /// Puts armed steps into effect, all at once; one answer each, in the order given. What they owe must
+    /// be in the ledger.
+    pub async fn fire(&self, steps: &[&Step]) -> Vec<Applied> {
+        let mut by_container = BTreeMap::<&str, Vec<u32>>::new();
+        for step in steps.iter().filter(|step| matches!(step.apply, Op::Impair(..))) {
+            by_container.entry(&step.container).or_default().push(step.id);
+        }
+        let network =
+            join_all(by_container.into_iter().map(|(container, ids)| self.fire_agent(container, ids)));
+        let docker = join_all(
+            steps
+                .iter()
+                .filter(|step| !matches!(step.apply, Op::Impair(..)))
+                .map(|step| self.fire_docker(step)),
+        );
+        let (network, docker) = tokio::join!(network, docker);
+        let mut applied: Vec<_> = network.into_iter().flatten().chain(docker).collect();
+        applied.sort_by_key(|applied| steps.iter().position(|step| step.id == applied.step));
+        applied
+    }
+
+    async fn fire_agent(&self, container: &str, steps: Vec<u32>) -> Vec<Applied> {
+        let fired = match self.links.get(container) {
+            Some(link) => link
+                .call(Command::Fire { steps: steps.clone() })
+                .await
+                .map(|outcome| (link, outcome))
+                .map_err(|error| error.to_string()),
+            None => Err("its agent was never armed".into()),
+        };
+        steps
+            .into_iter()
+            .map(|step| {
+                let at = match &fired {
+                    Ok((link, Outcome::Fired(instants))) => instants
+                        .get(&step)
+                        .map(|at_ns| link.instant(self.clock, *at_ns))
+                        .ok_or_else(|| Error::environment("the agent did not fire it")),
+                    Ok((_, other)) => Err(surprise(other)),
+                    Err(why) => Err(Error::environment(why.clone())),
+                };
+                Applied { step, at, before: None, touched: true }
+            })
+            .collect()
+    }
+
+    async fn fire_docker(&self, step: &Step) -> Applied {
+        if let Err(error) = self.check_untouched(step).await {
+            return Applied { step: step.id, at: Err(error), before: None, touched: false };
+        }
+        let attempt = async {
+            let id = self.id(&step.container)?;
+            let before = self.docker.state(id).await?;
+            match &step.apply {
+                Op::Pause => self.docker.pause(id).await?,
+                Op::Kill(signal) => self.docker.kill(id, signal).await?,
+                Op::Impair(..) | Op::Clear | Op::Unpause | Op::Start => {
+                    heal::undo(&self.docker, &self.run, &self.tag, &step.container, id, &step.apply)
+                        .await
+                        .map(drop)?;
+                }
+            }
+            Ok((before, self.clock.now_ns()))
+        };
+        match attempt.await {
+            Ok((before, at_ns)) => Applied { step: step.id, at: Ok(at_ns), before, touched: true },
+            Err(error) => Applied { step: step.id, at: Err(error), before: None, touched: true },
+        }
+    }
+
+    /// What can be seen of steps in effect, one answer each where there is one.
+    pub async fn look(&self, steps: &[&Step]) -> Vec<(u32, Evidence)> {
+        let looks = steps.iter().map(|step| async {
+            let evidence = if matches!(step.apply, Op::Impair(..)) {
+                match self.links.get(&step.container)?.call(Command::Read { steps: vec![step.id] }).await {
+                    Ok(Outcome::Counters(counters)) => Evidence::Packets(counters.get(&step.id)?.clone()),
+                    _ => return None,
+                }
+            } else {
+                Evidence::State(self.docker.state(self.id(&step.container).ok()?).await.ok()??)
+            };
+            Some((step.id, evidence))
+        });
+        join_all(looks).await.into_iter().flatten().collect()
+    }
+
+    /// Takes steps back, in reverse order on each container and on all containers at once; one answer each.
+    /// Where an agent is gone, another one looks.
+    pub async fn take_back(&self, steps: &[&Step]) -> Vec<TakenBack> {
+        let mut by_container = BTreeMap::<&str, Vec<&Step>>::new();
+        for step in steps.iter().rev() {
+            by_container.entry(&step.container).or_default().push(step);
+        }
+        let all = by_container.into_iter().map(|(container, steps)| async move {
+            let (network, docker): (Vec<&Step>, Vec<&Step>) =
+                steps.into_iter().partition(|step| matches!(step.apply, Op::Impair(..)));
+            let mut back = Vec::new();
+            for step in docker {
+                back.push(self.take_back_by_docker(step).await);
+            }
+            if !network.is_empty() {
+                back.extend(self.take_back_by_agent(container, &network).await);
+            }
+            back
+        });
+        join_all(all).await.into_iter().flatten().collect()
+    }
+
+    async fn take_back_by_agent(&self, container: &str, steps: &[&Step]) -> Vec<TakenBack> {
+        let ids: Vec<u32> = steps.iter().map(|step| step.id).collect();
+        if !self.stale.contains(container)
+            && let Some(link) = self.links.get(container)
+            && let Ok(Outcome::Undone(undone)) = link.call(Command::Undo { steps: ids.clone() }).await
+        {
+            return ids
+                .into_iter()
+                .map(|step| match undone.get(&step) {
+                    Some(undone) => TakenBack {
+                        step,
+                        result: Ok((link.instant(self.clock, undone.at_ns), undone.verified)),
+                        evidence: Some(Evidence::Packets(undone.counters.clone())),
+                    },
+                    // It was not in effect.
+                    None => TakenBack { step, result: Ok((self.clock.now_ns(), true)), evidence: None },
+                })
+                .collect();
+        }
+        // The agent is gone, hangs, or is of an older namespace. It goes for good, and with it what it owns;
+        // another one removes whatever is left.
+        let healed = match self.remove_agent(container).await.and_then(|()| self.id(container)) {
+            Ok(id) => heal::undo(&self.docker, &self.run, &self.tag, container, id, &Op::Clear).await,
+            Err(error) => Err(error),
+        };
+        let at_ns = self.clock.now_ns();
+        let result = healed.map_err(|error| error.to_string());
+        ids.into_iter()
+            .map(|step| TakenBack {
+                step,
+                result: result.clone().map(|verified| (at_ns, verified)).map_err(Error::environment),
+                evidence: None,
+            })
+            .collect()
+    }
+
+    async fn take_back_by_docker(&self, step: &Step) -> TakenBack {
+        let result = match (&step.undo, self.id(&step.container)) {
+            (Some(undo), Ok(id)) => heal::undo(&self.docker, &self.run, &self.tag, &step.container, id, undo)
+                .await
+                .map(|verified| (self.clock.now_ns(), verified)),
+            (None, _) => Ok((self.clock.now_ns(), true)),
+            (_, Err(error)) => Err(error),
+        };
+        TakenBack { step: step.id, result, evidence: None }
+    }
+
+    /// Ends every agent; each undoes whatever is left of its own accord.
+    pub async fn disarm(&mut self) {
+        let links = std::mem::take(&mut self.links);
+        join_all(links.into_values().map(Link::close)).await;
+    }
+}
+
+/// A peer filter that came to nothing would match everyone: refuse it.
+fn refuse_empty_filter(packets: &Packets, impairment: Option<&Impairment>) -> Result<()> {
+    match impairment {
+        Some(impairment) if !packets.peers.is_empty() && impairment.peers.is_empty() => {
+            let names: Vec<_> = packets.peers.iter().map(Peer::name).collect();
+            Err(Error::environment(format!("the peers {} have no address", names.join(", ")))
+                .hint("attach them to a network, or name another peer"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn surprise(outcome: &Outcome) -> Error {
+    Error::new(Exit::Environment, format!("the agent answered something else than was asked: {outcome:?}"))
+}
+
+/// Reads `10.0.0.0/8` or an address.
+fn parse_net(text: &str) -> Result<Net> {
+    let wrong = || Error::mistake(format!("`{text}` is not an address or a network such as `10.0.0.0/8`"));
+    let (addr, prefix) = text.split_once('/').map_or((text, None), |(addr, prefix)| (addr, Some(prefix)));
+    let addr: IpAddr = addr.parse().map_err(|_| wrong())?;
+    let most = if addr.is_ipv4() { 32 } else { 128 };
+    let prefix = match prefix {
+        Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= most).ok_or_else(wrong)?,
+        None => most,
+    };
+    Ok(Net { addr, prefix })
+}

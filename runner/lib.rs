@@ -1,0 +1,30 @@
+//! chaos: breaks containers on purpose, under load, and tells the truth about what happened.
+//!
+//! ARCHITECTURE.md is the map. In short: `spec` reads the experiment, `plan` decides, `run` does and writes
+//! the journal, `verdict` and `report` are pure functions of plan and journal.
+
+pub mod agent;
+pub mod cli;
+pub mod clock;
+pub mod docker;
+pub mod error;
+pub mod event;
+pub mod fault;
+pub mod heal;
+pub mod inject;
+pub mod journal;
+pub mod lab;
+pub mod ledger;
+pub mod load;
+pub mod output;
+pub mod plan;
+pub mod probe;
+pub mod recover;
+pub mod report;
+pub mod run;
+pub mod slo;
+pub mod spec;
+pub mod units;
+pub mod verdict;
+pub mod view;
+pub mod warden;

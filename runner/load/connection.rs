@@ -1,0 +1,268 @@
+//! One TCP connection that carries one exchange after another, as far as the kernel lets it go at once.
+//!
+//! Never blocks and never waits: it is told that its socket is ready and says what came of it. Which
+//! request it carries, and what its outcome means, is the engine's. Start at [`Connection::advance`].
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::outcome::Class;
+use super::poll::Ready;
+use super::protocol::{Answer, Progress, Reader};
+use super::request::Wired;
+
+/// How much is read at once: more than a socket's usual buffer holds. One such buffer serves all
+/// connections of a thread.
+pub const READ_BYTES: usize = 64 << 10;
+
+/// How often one connection is read before the others, and the schedule, get their turn: 1 MB, a fraction
+/// of a millisecond.
+const READS_AT_ONCE: u32 = 16;
+
+/// A connection and the exchange on it, if any.
+#[derive(Debug)]
+pub struct Connection<R> {
+    socket: TcpStream,
+    reader: R,
+    stage: Stage,
+    unsent: Unsent,
+    /// An answer was read on it before: a failure may mean only that it was kept too long.
+    kept: bool,
+    /// A byte of the current answer was read.
+    answering: bool,
+    /// The current request asks for the connection to be closed.
+    closing: bool,
+}
+
+/// How far a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Being connected; nothing can be sent yet.
+    Connecting,
+    /// Carrying a request.
+    Busy,
+    /// Ready for a request.
+    Idle,
+}
+
+/// What of the request the kernel has not taken yet.
+#[derive(Debug)]
+enum Unsent {
+    Nothing,
+    Fixed(Arc<[u8]>, usize),
+    Made(Vec<u8>),
+}
+
+/// What came of a socket's being ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Nothing to tell yet.
+    Pending,
+    /// Nothing to tell yet, but there is more to read at once.
+    Unfinished,
+    /// Connected: the request may be sent.
+    Connected,
+    /// The answer is complete. The connection is idle if the answer says `reusable`, else of no more use.
+    Answered(Answer),
+    /// No answer will come, and the connection is of no more use.
+    Broken(Broken),
+    /// Closed while nothing was under way.
+    Closed,
+}
+
+/// Why there will be no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// The class it is counted in.
+    pub class: Class,
+    /// True if the connection had been kept open from an earlier answer and no byte of this one came: the
+    /// server may just have closed it, without having looked at this request.
+    pub stale: bool,
+    /// True if no byte of the request was taken by the kernel.
+    pub unsent: bool,
+}
+
+impl<R: Reader + Default> Connection<R> {
+    /// Begins to connect.
+    pub fn open(address: SocketAddr) -> io::Result<Self> {
+        let kind = Type::STREAM.nonblocking().cloexec();
+        let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+        // A request is one write: waiting for more to send could only delay it.
+        socket.set_tcp_nodelay(true)?;
+        match socket.connect(&address.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Self {
+            socket: socket.into(),
+            reader: R::default(),
+            stage: Stage::Connecting,
+            unsent: Unsent::Nothing,
+            kept: false,
+            answering: false,
+            closing: false,
+        })
+    }
+
+    /// Where it is.
+    pub const fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Its socket, to be watched.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Sends a request; what the kernel does not take now follows when the socket is ready. The connection
+    /// must be connected and idle.
+    pub fn send(&mut self, wired: &Wired<'_>, head_only: bool, closing: bool) -> Event {
+        self.reader.begin(head_only);
+        self.stage = Stage::Busy;
+        self.answering = false;
+        self.closing = closing;
+        let bytes: &[u8] = match wired {
+            Wired::Fixed(bytes) => bytes,
+            Wired::Made(bytes) => bytes,
+        };
+        match self.socket.write(bytes) {
+            Ok(sent) if sent == bytes.len() => Event::Pending,
+            Ok(sent) => self.keep(wired, sent),
+            Err(error) if would_block(&error) => self.keep(wired, 0),
+            Err(error) => Event::Broken(Broken { class: Class::of(&error), stale: self.kept, unsent: true }),
+        }
+    }
+
+    fn keep(&mut self, wired: &Wired<'_>, sent: usize) -> Event {
+        self.unsent = match wired {
+            Wired::Fixed(bytes) => Unsent::Fixed((*bytes).clone(), sent),
+            Wired::Made(bytes) => Unsent::Made(bytes[sent..].to_vec()),
+        };
+        Event::Pending
+    }
+
+    /// Goes as far as the socket allows. After [`Event::Unfinished`] call it again, soon, with the same
+    /// `ready`.
+    pub fn advance(&mut self, ready: Ready, buffer: &mut [u8]) -> Event {
+        if self.stage == Stage::Connecting {
+            return self.connected(ready);
+        }
+        if ready.writable() && !matches!(self.unsent, Unsent::Nothing) {
+            // A server may answer and close without reading all of a request, so what counts is what can
+            // be read; a failed write only ends the writing.
+            self.send_rest();
+        }
+        if ready.readable() { self.receive(ready, buffer) } else { Event::Pending }
+    }
+
+    fn connected(&mut self, ready: Ready) -> Event {
+        if !ready.writable() {
+            return Event::Pending;
+        }
+        let error = match self.socket.take_error() {
+            Ok(None) => {
+                self.stage = Stage::Idle;
+                return Event::Connected;
+            }
+            Ok(Some(error)) | Err(error) => error,
+        };
+        Event::Broken(Broken { class: Class::of(&error), stale: false, unsent: true })
+    }
+
+    fn send_rest(&mut self) {
+        loop {
+            let (left, sent) = match &mut self.unsent {
+                Unsent::Nothing => return,
+                Unsent::Fixed(bytes, at) => {
+                    let sent = self.socket.write(&bytes[*at..]);
+                    *at += sent.as_ref().copied().unwrap_or(0);
+                    (bytes.len() - *at, sent)
+                }
+                Unsent::Made(bytes) => {
+                    let sent = self.socket.write(bytes);
+                    bytes.drain(..sent.as_ref().copied().unwrap_or(0));
+                    (bytes.len(), sent)
+                }
+            };
+            match sent {
+                Ok(_) if left > 0 => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if would_block(&error) => return,
+                Ok(_) | Err(_) => {
+                    // Left marked as unsent after an error, the connection is not used again.
+                    if left == 0 {
+                        self.unsent = Unsent::Nothing;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, ready: Ready, buffer: &mut [u8]) -> Event {
+        for _ in 0..READS_AT_ONCE {
+            let read = match self.socket.read(buffer) {
+                Ok(read) => read,
+                Err(error) if would_block(&error) => return Event::Pending,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    // Of a connection that stands, the kernel's timeout is of the answer.
+                    let class = Class::of(&error);
+                    let late = class == Class::ConnectTimeout;
+                    return self.broken(if late { Class::AnswerTimeout } else { class });
+                }
+            };
+            if self.stage == Stage::Idle {
+                // The end, or bytes that nobody asked for; either way of no more use.
+                return Event::Closed;
+            }
+            if read == 0 {
+                return self.ended();
+            }
+            self.answering = true;
+            match self.reader.feed(&buffer[..read]) {
+                Ok(Progress::Partial) => {}
+                Ok(Progress::Complete(answer)) => {
+                    let whole = matches!(self.unsent, Unsent::Nothing);
+                    let reusable = answer.reusable && whole && !self.closing && !ready.ending();
+                    self.stage = Stage::Idle;
+                    self.kept = true;
+                    return Event::Answered(Answer { reusable, ..answer });
+                }
+                Err(_) => return self.broken(Class::Protocol),
+            }
+            // A short read took all there was; the next bytes are a new edge. But an end that came with
+            // the same edge is not announced again.
+            if read < buffer.len() && !ready.ending() {
+                return Event::Pending;
+            }
+        }
+        Event::Unfinished
+    }
+
+    fn ended(&mut self) -> Event {
+        match self.reader.end() {
+            Some(answer) => {
+                self.stage = Stage::Idle;
+                Event::Answered(answer)
+            }
+            None => self.broken(if self.answering { Class::Truncated } else { Class::Reset }),
+        }
+    }
+
+    const fn broken(&self, class: Class) -> Event {
+        if matches!(self.stage, Stage::Idle) {
+            return Event::Closed;
+        }
+        Event::Broken(Broken { class, stale: self.kept && !self.answering, unsent: false })
+    }
+}
+
+fn would_block(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}

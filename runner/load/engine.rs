@@ -1,0 +1,218 @@
+//! The generator: starts the thread that sends, collects what it measured, and judges how well it did.
+//!
+//! Two threads. One sends ([`super::worker`]) and never waits for anybody; one collects its batches into
+//! the [`super::recorder`] and the [`super::window`], whose lock the run loop shares. So however long the
+//! run loop holds that lock, no request is late for it. Start at [`Generator::start`].
+
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::fitness::{self, Measured};
+use super::outcome::{End, Sample};
+use super::poll::{self, Poll, Waker};
+use super::recorder::{Interval, Recorder};
+use super::request::{Endpoints, prepare};
+use super::schedule::Schedule;
+use super::window::{Live, Window};
+use super::worker::{Batch, Control, Fared, Lane, Worker};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::event;
+use crate::plan::LoadPlan;
+use crate::units::{Duration, NS_PER_S};
+
+/// The longest that requests under way may still take once a load ends; a shorter timeout cuts it further.
+/// What is not answered by then is cut off, and said to be.
+pub const GRACE_NS: u64 = 2 * NS_PER_S;
+
+/// A generator at work on one or more loads. Dropping it ends them at once.
+#[derive(Debug)]
+pub struct Generator {
+    clock: Clock,
+    begin_ns: u64,
+    names: Vec<String>,
+    rate_per_s: f64,
+    collected: Arc<Mutex<Collected>>,
+    control: Arc<Control>,
+    waker: Waker,
+    threads: Option<(JoinHandle<Fared>, JoinHandle<()>)>,
+}
+
+/// What has been measured so far.
+#[derive(Debug)]
+struct Collected {
+    recorder: Recorder,
+    live: Live,
+    measured: Measured,
+    /// Arrivals that have ended: the ledger's left side.
+    ended: u64,
+}
+
+impl Collected {
+    fn take(&mut self, batch: Batch) {
+        self.ended += batch.samples.len() as u64;
+        for sample in &batch.samples {
+            self.measure(sample);
+        }
+        if let Some(stop_ns) = batch.stop_ns {
+            self.recorder.cut(stop_ns);
+        }
+        self.recorder.take(&batch.samples);
+        self.recorder.fold(batch.now.at_ns);
+        self.live.take(&batch.samples, batch.now);
+    }
+
+    fn measure(&mut self, sample: &Sample) {
+        if sample.end == End::Dropped {
+            return;
+        }
+        self.measured.send_lag.record(sample.sent_ns - sample.intended_ns);
+        if let End::Failed(class) = sample.end
+            && class.is_local()
+        {
+            *self.measured.local_errors.entry(class.word()).or_default() += 1;
+        }
+        if sample.end != End::CutOff {
+            self.measured.latency.record(sample.ended_ns - sample.intended_ns);
+        }
+    }
+}
+
+impl Generator {
+    /// Starts the loads, which begin at once, at [`Generator::begin_ns`]. Fails with exit 2 where a request
+    /// is wrong and with exit 3 where a host does not resolve or the machine can't do it.
+    pub async fn start(loads: &[LoadPlan], endpoints: &Endpoints, clock: Clock) -> Result<Self> {
+        let mut lanes = Vec::with_capacity(loads.len());
+        for load in loads {
+            let weights: Vec<u32> = load.requests.iter().map(|request| request.weight.value).collect();
+            lanes.push(Lane {
+                prepared: prepare(load, endpoints).await?,
+                schedule: Schedule::new(load.arrivals, load.rate, &weights, load.seed),
+                timeout_ns: load.timeout.as_ns(),
+                max_in_flight: load.max_in_flight,
+                grace_ns: load.timeout.as_ns().min(GRACE_NS),
+            });
+        }
+        poll::raise_open_files();
+        let poll = Poll::new().map_err(|error| cannot("make an epoll, a timer and an eventfd", error))?;
+        let waker = poll.waker();
+        let control = Arc::new(Control::default());
+        // Without a bound of its own: the sending thread must never wait. What it holds is what ended while
+        // the collector waited for its lock, some milliseconds' worth.
+        let (outbox, inbox) = mpsc::channel();
+
+        let begin_ns = clock.now_ns();
+        let unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        let unix_zero_ms = unix_ns.saturating_sub(begin_ns) / 1_000_000;
+        let slos: Vec<Vec<String>> =
+            loads.iter().map(|load| load.slos.iter().map(|(name, _)| name.clone()).collect()).collect();
+        let names: Vec<String> = loads.iter().map(|load| load.name.clone()).collect();
+        let mut recorder = Recorder::new(names.iter().cloned().zip(slos.iter().cloned()));
+        recorder.cut(begin_ns);
+        let live = Live::new(slos, begin_ns);
+        let collected =
+            Arc::new(Mutex::new(Collected { recorder, live, measured: Measured::default(), ended: 0 }));
+
+        let worker = Worker::new(clock, (begin_ns, unix_zero_ms), poll, lanes, control.clone(), outbox);
+        let worker = spawn("chaos-load", move || worker.run())?;
+        let shared = collected.clone();
+        let collector = spawn("chaos-collect", move || {
+            // Ends when the worker is gone and its last batch taken.
+            while let Ok(batch) = inbox.recv() {
+                lock(&shared).take(batch);
+            }
+        })?;
+        Ok(Self {
+            clock,
+            begin_ns,
+            names,
+            rate_per_s: loads.iter().map(|load| load.rate.as_per_s()).sum(),
+            collected,
+            control,
+            waker,
+            threads: Some((worker, collector)),
+        })
+    }
+
+    /// When the loads began, on the run's clock: arrivals are intended from here on.
+    pub const fn begin_ns(&self) -> u64 {
+        self.begin_ns
+    }
+
+    /// No interval may span `t_ns`, a phase's measured boundary. Exact if called within a second of that
+    /// instant; later, what is sorted already counts before it.
+    pub fn cut(&self, t_ns: u64) {
+        lock(&self.collected).recorder.cut(t_ns);
+    }
+
+    /// What was measured in intervals that are over, since the last call. Up to a second behind, so that
+    /// cuts can still come; an interval whose answers were late comes again with those.
+    pub fn drain(&self) -> Vec<Interval> {
+        lock(&self.collected).recorder.drain(self.clock.now_ns())
+    }
+
+    /// What ended in the last `over` (at most a minute) of one load, or of all together. Empty for a load
+    /// that there is not.
+    pub fn window(&self, load: Option<&str>, over: Duration) -> Window {
+        let index = match load {
+            Some(name) => match self.names.iter().position(|other| other == name) {
+                Some(index) => Some(index),
+                None => return Window::default(),
+            },
+            None => None,
+        };
+        lock(&self.collected).live.window(index, over.as_ns())
+    }
+
+    /// Requests under way, some 50 ms ago.
+    pub fn in_flight(&self) -> u64 {
+        lock(&self.collected).live.in_flight()
+    }
+
+    /// Ends the loads: nothing intended from now on is sent, what is under way may still be answered for
+    /// [`GRACE_NS`] or its timeout, the rest is cut off. Returns what was not drained yet, and how well the
+    /// generator did its own job.
+    ///
+    /// # Panics
+    ///
+    /// If an arrival ended in no box or in two, or a thread of the generator panicked: our own bugs.
+    pub async fn stop(mut self) -> (Vec<Interval>, event::Generator) {
+        self.control.stop();
+        self.waker.wake();
+        let (worker, collector) = self.threads.take().expect("a generator is stopped once");
+        let joined = tokio::task::spawn_blocking(move || {
+            let fared = worker.join().expect("the sending thread does not panic");
+            collector.join().expect("the collecting thread does not panic");
+            fared
+        });
+        let fared = joined.await.expect("joining threads does not panic");
+        let mut collected = lock(&self.collected);
+        assert_eq!(collected.ended, fared.scheduled, "every scheduled arrival ends in exactly one box");
+        let intervals = collected.recorder.finish();
+        let verdict = fitness::judge(&collected.measured, &fared, self.rate_per_s);
+        (intervals, verdict)
+    }
+}
+
+impl Drop for Generator {
+    fn drop(&mut self) {
+        self.control.abandon();
+        self.waker.wake();
+    }
+}
+
+/// The lock is never poisoned for longer than it takes to end: a panic in its holders is our own bug.
+fn lock(collected: &Mutex<Collected>) -> MutexGuard<'_, Collected> {
+    collected.lock().expect("nothing panics while it records")
+}
+
+fn cannot(what: &str, error: std::io::Error) -> Error {
+    Error::environment(format!("the load generator could not {what}"))
+        .because(error)
+        .hint("raise the limits on open files and threads (`ulimit -n`, `ulimit -u`)")
+}
+
+fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+    thread::Builder::new().name(name.into()).spawn(run).map_err(|error| cannot("start a thread", error))
+}

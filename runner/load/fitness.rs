@@ -1,0 +1,106 @@
+//! Was the generator itself fit to measure? A pure function of how it fared.
+//!
+//! A generator that could not keep its schedule measures itself, not the system, and a run on its figures
+//! would be worse than none. So it says so, why, and what this machine can hold.
+
+use std::collections::BTreeMap;
+
+use super::record::Hist;
+use super::worker::Fared;
+use crate::event;
+use crate::units::NS_PER_S;
+
+/// Send lag that is never held against the generator: a hiccup of a busy shared machine's scheduler. It is
+/// in the latency reported, which it can only make look worse.
+const LAG_ALLOWED_NS: u64 = 25_000_000;
+
+/// Beyond that, the share of the median latency that send lag may reach at its 99th percentile before it
+/// distorts what is measured.
+const LAG_ALLOWED_SHARE: f64 = 0.1;
+
+/// The share of the time that it may be behind its schedule. Its requests then sit in the latency tail
+/// that percentiles report.
+const BEHIND_ALLOWED_SHARE: f64 = 0.01;
+
+/// Being behind for less than this in all is a hiccup, however short the run.
+const BEHIND_ALLOWED_NS: u64 = NS_PER_S / 5;
+
+/// What was measured over the whole run, as far as fitness asks.
+#[derive(Debug, Default)]
+pub struct Measured {
+    /// Of every arrival that was sent.
+    pub send_lag: Hist,
+    /// Of every arrival that was sent and ended.
+    pub latency: Hist,
+    /// Failures that were this machine's own, by class.
+    pub local_errors: BTreeMap<&'static str, u64>,
+}
+
+/// Judges a generator asked for `rate_per_s` in all.
+pub fn judge(measured: &Measured, fared: &Fared, rate_per_s: f64) -> event::Generator {
+    let mut reasons = Vec::new();
+    let lag_ns = measured.send_lag.quantile_ns(0.99).unwrap_or(0);
+    let median_ns = measured.latency.quantile_ns(0.5).unwrap_or(0);
+    let allowed_ns = LAG_ALLOWED_NS.max((median_ns as f64 * LAG_ALLOWED_SHARE) as u64);
+    if lag_ns > allowed_ns {
+        reasons.push(format!("1 in 100 requests was sent more than {:.0} ms late", lag_ns as f64 / 1e6));
+    }
+    let behind = fared.behind_ns as f64 / (fared.wall_ns as f64).max(1.0);
+    if behind > BEHIND_ALLOWED_SHARE && fared.behind_ns > BEHIND_ALLOWED_NS {
+        reasons.push(format!(
+            "it was behind its schedule for {:.0}% of the time, by up to {:.1} s",
+            behind * 100.0,
+            fared.furthest_ns as f64 / 1e9
+        ));
+    }
+    if !reasons.is_empty() && fared.behind_ns > BEHIND_ALLOWED_NS {
+        let held_per_s = fared.behind_count as f64 * 1e9 / fared.behind_ns as f64;
+        if held_per_s < rate_per_s {
+            reasons.push(format!("this machine held {held_per_s:.0}/s of the {rate_per_s:.0}/s asked for"));
+        }
+    }
+    for (class, count) in &measured.local_errors {
+        reasons.push(format!("{count} requests failed on this machine itself ({class})"));
+    }
+    event::Generator {
+        cpu_ratio: (fared.wall_ns > 0).then(|| fared.cpu_ns as f64 / fared.wall_ns as f64),
+        saturated: !reasons.is_empty(),
+        why: reasons.join("; "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn check(lag_ms: u64, latency_ms: u64, fared: Fared, local: &[(&'static str, u64)], expected: &str) {
+        let mut measured = Measured { local_errors: local.iter().copied().collect(), ..Measured::default() };
+        measured.send_lag.record_n(lag_ms * MS, 100);
+        measured.latency.record_n(latency_ms * MS, 100);
+        let found = judge(&measured, &Fared { cpu_ns: 5, wall_ns: 10_000 * MS, ..fared }, 1_000.0);
+        assert_eq!(found.why, expected);
+        assert_eq!(found.saturated, !expected.is_empty());
+    }
+
+    #[test]
+    fn a_generator_that_could_not_keep_up_says_so() {
+        let fine = Fared::default();
+        check(24, 20, fine, &[], "");
+        check(26, 20, fine, &[], "1 in 100 requests was sent more than 26 ms late");
+        // A tenth of what is measured does not distort it.
+        check(40, 500, fine, &[], "");
+        let behind = Fared { behind_ns: 5_000 * MS, behind_count: 2_500, furthest_ns: 2_500 * MS, ..fine };
+        check(
+            1,
+            20,
+            behind,
+            &[],
+            "it was behind its schedule for 50% of the time, by up to 2.5 s; this machine held 500/s of the \
+             1000/s asked for",
+        );
+        check(1, 20, Fared { behind_ns: 190 * MS, behind_count: 9, furthest_ns: 190 * MS, ..fine }, &[], "");
+        check(1, 20, fine, &[("local: ports", 7)], "7 requests failed on this machine itself (local: ports)");
+    }
+}

@@ -1,0 +1,44 @@
+//! Protocols, one file each: how a request becomes bytes and when an answer is complete.
+//!
+//! The seam is [`Reader`]: pure, fed whatever arrived, never touching a socket or a clock, so that a
+//! protocol can be tested and fuzzed by bytes alone. Connections, pacing and counting are the engine's.
+
+pub mod http1;
+
+/// Reads one answer after another from the bytes of one connection.
+pub trait Reader {
+    /// Prepares for the answer to a request; `head_only` if the method says that no body will follow.
+    fn begin(&mut self, head_only: bool);
+
+    /// Takes what arrived, in order, nothing left out. After an answer or an error nothing more may be fed
+    /// before the next [`Reader::begin`].
+    fn feed(&mut self, bytes: &[u8]) -> Result<Progress, Malformed>;
+
+    /// The other side ended the stream: the answer if that is what completes it.
+    fn end(&mut self) -> Option<Answer>;
+}
+
+/// How far an answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// More bytes are needed.
+    Partial,
+    /// The answer is complete.
+    Complete(Answer),
+}
+
+/// A complete answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The final status code, 200 to 999.
+    pub status: u16,
+    /// Its bytes, interim answers, heads and framing included.
+    pub bytes: u64,
+    /// True if the connection may carry another request.
+    pub reusable: bool,
+}
+
+/// Why bytes are no answer of this protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub &'static str);

@@ -1,0 +1,381 @@
+//! The live view: what ended in the last seconds, for guards, the steady state and people watching.
+//!
+//! Kept apart from the intervals because it asks another question: those sort by intended instant, exactly
+//! and late; this one by the instant of ending, at once. Requests that hang are in no box yet, so the
+//! oldest ones under way are counted along: otherwise a system that stopped answering would look like one
+//! that nobody asks. Start at [`Live::window`].
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::outcome::{Class, End, Sample};
+use super::record::{Boxes, Hist, Stats};
+use crate::units::NS_PER_S;
+
+/// Length of a slot: the grain at which samples leave a window. A thirtieth of the shortest window that
+/// guards use (3 s).
+pub const SLOT_NS: u64 = 100_000_000;
+
+/// The longest window.
+pub const LONGEST_NS: u64 = 60 * NS_PER_S;
+
+/// What is kept before anybody has asked for more: the default window of guards. A sample takes 6 bytes
+/// here, so a minute at 20,000/s is 7 MB that most runs never ask for.
+const KEPT_AT_FIRST_NS: u64 = 10 * NS_PER_S;
+
+/// A request under way for longer than this (or its timeout, if that is shorter) counts as not answered
+/// until it is: long enough that a slow answer is not mistaken for none, short enough that a hung server
+/// fires a guard within about a second.
+pub const OVERDUE_NS: u64 = NS_PER_S;
+
+/// What ended in a stretch of time just past, and what should have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Window {
+    /// What ended in it, by the instant of ending. Its latencies hold the present ages of overdue requests,
+    /// too; its boxes do not: whoever judges adds [`Window::overdue`] to what was not answered. When such a
+    /// request ends, it is counted as what it became.
+    pub stats: Stats,
+    /// Requests under way at `to_ns`.
+    pub in_flight: u64,
+    /// Requests under way at `to_ns` for longer than [`OVERDUE_NS`] or their timeout; in no box.
+    pub overdue: u64,
+    /// Its start: later than asked for while the load is younger than the window.
+    pub from_ns: u64,
+    /// Its end: when the generator last reported, some 50 ms ago.
+    pub to_ns: u64,
+}
+
+/// The last seconds of every load.
+#[derive(Debug)]
+pub struct Live {
+    slos: Vec<Vec<String>>,
+    begin_ns: u64,
+    /// Consecutive, the first one's number is `first`.
+    slots: VecDeque<Slot>,
+    first: u64,
+    kept_ns: u64,
+    now: Now,
+}
+
+/// What the generator's thread says of the present.
+#[derive(Clone, Debug, Default)]
+pub struct Now {
+    /// When it said so.
+    pub at_ns: u64,
+    /// Requests under way, by load.
+    pub in_flight: Vec<u64>,
+    /// Intended instants of the overdue ones, by load.
+    pub overdue: Vec<Vec<u64>>,
+}
+
+/// By load.
+type Slot = Vec<Piece>;
+
+/// One load's part of a slot. Times are kept as [`code`]s: two bytes each, nothing lost against a
+/// histogram of 3 significant digits.
+#[derive(Clone, Debug, Default)]
+struct Piece {
+    boxes: Boxes,
+    statuses: BTreeMap<u16, u64>,
+    errors: BTreeMap<Class, u64>,
+    slo_good: Vec<u64>,
+    bytes: u64,
+    retried: u64,
+    latency: Vec<u16>,
+    service: Vec<u16>,
+    send_lag: Vec<u16>,
+}
+
+impl Live {
+    /// Nothing seen yet of loads with these SLO names, which begin at `begin_ns`.
+    pub fn new(slos: Vec<Vec<String>>, begin_ns: u64) -> Self {
+        let now =
+            Now { at_ns: begin_ns, in_flight: vec![0; slos.len()], overdue: vec![Vec::new(); slos.len()] };
+        let first = begin_ns / SLOT_NS;
+        Self { slos, begin_ns, slots: VecDeque::new(), first, kept_ns: KEPT_AT_FIRST_NS, now }
+    }
+
+    /// Takes samples in, and what is known of the present.
+    pub fn take(&mut self, samples: &[Sample], now: Now) {
+        for sample in samples {
+            if let Some(slot) = self.slot(sample.ended_ns / SLOT_NS) {
+                slot[sample.load as usize].count(sample);
+            }
+        }
+        self.now = now;
+        let oldest = self.now.at_ns.saturating_sub(self.kept_ns) / SLOT_NS;
+        while self.first < oldest && self.slots.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
+
+    /// The slot of this number, made if it is new; nothing if it is forgotten.
+    fn slot(&mut self, number: u64) -> Option<&mut Slot> {
+        let at = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        // A gap of more than the longest window leaves nothing worth keeping.
+        if at > self.slots.len() + (LONGEST_NS / SLOT_NS) as usize {
+            self.slots.clear();
+            self.first = number;
+        }
+        let at = usize::try_from(number - self.first).ok()?;
+        while self.slots.len() <= at {
+            self.slots.push_back(vec![Piece::default(); self.slos.len()]);
+        }
+        self.slots.get_mut(at)
+    }
+
+    /// What ended in the last `over_ns` of one load, or of all; at most [`LONGEST_NS`]. The first request
+    /// for a window longer than any before finds only what was kept so far, and says so in `from_ns`.
+    pub fn window(&mut self, load: Option<usize>, over_ns: u64) -> Window {
+        let over_ns = over_ns.min(LONGEST_NS);
+        self.kept_ns = self.kept_ns.max(over_ns + SLOT_NS);
+        let to_ns = self.now.at_ns;
+        let first = to_ns.saturating_sub(over_ns).div_ceil(SLOT_NS).max(self.first);
+        let skipped = usize::try_from(first - self.first).unwrap_or(usize::MAX);
+        let loads = load.map_or(0..self.slos.len(), |load| load..load + 1);
+
+        let mut sum = Sum::default();
+        for slot in self.slots.iter().skip(skipped) {
+            for load in loads.clone() {
+                sum.add(&slot[load], &self.slos[load]);
+            }
+        }
+        let mut stats = sum.stats();
+        let (mut in_flight, mut overdue) = (0, 0);
+        for load in loads {
+            in_flight += self.now.in_flight[load];
+            for intended_ns in &self.now.overdue[load] {
+                overdue += 1;
+                stats.latency.record(to_ns.saturating_sub(*intended_ns));
+            }
+        }
+        Window { stats, in_flight, overdue, from_ns: (first * SLOT_NS).clamp(self.begin_ns, to_ns), to_ns }
+    }
+
+    /// Requests under way when the generator last said so.
+    pub fn in_flight(&self) -> u64 {
+        self.now.in_flight.iter().sum()
+    }
+}
+
+impl Piece {
+    fn count(&mut self, sample: &Sample) {
+        match sample.end {
+            End::Good(status) => {
+                self.boxes.good += 1;
+                *self.statuses.entry(status).or_default() += 1;
+            }
+            End::Bad(status) => {
+                self.boxes.bad += 1;
+                *self.statuses.entry(status).or_default() += 1;
+            }
+            End::TimedOut(class) => {
+                self.boxes.timed_out += 1;
+                *self.errors.entry(class).or_default() += 1;
+            }
+            End::Failed(class) => {
+                self.boxes.failed += 1;
+                *self.errors.entry(class).or_default() += 1;
+            }
+            End::Dropped => self.boxes.dropped += 1,
+            End::CutOff => self.boxes.cut_off += 1,
+        }
+        if sample.end != End::Dropped {
+            self.send_lag.push(code(sample.sent_ns.saturating_sub(sample.intended_ns)));
+            if sample.end != End::CutOff {
+                self.latency.push(code(sample.ended_ns.saturating_sub(sample.intended_ns)));
+                self.service.push(code(sample.ended_ns.saturating_sub(sample.sent_ns)));
+            }
+        }
+        let mut slos = sample.slos;
+        while slos != 0 {
+            let bit = slos.trailing_zeros() as usize;
+            if self.slo_good.len() <= bit {
+                self.slo_good.resize(bit + 1, 0);
+            }
+            self.slo_good[bit] += 1;
+            slos &= slos - 1;
+        }
+        self.bytes += sample.bytes;
+        self.retried += u64::from(sample.retried);
+    }
+}
+
+/// A sum of pieces, its times counted by code: adding to an array is what makes a minute of samples cheap
+/// enough to look at ten times a second.
+#[derive(Default)]
+struct Sum {
+    stats: Stats,
+    latency: Vec<u32>,
+    service: Vec<u32>,
+    send_lag: Vec<u32>,
+}
+
+impl Sum {
+    fn add(&mut self, piece: &Piece, slos: &[String]) {
+        let stats = &mut self.stats;
+        stats.boxes.add(&piece.boxes);
+        for (status, count) in &piece.statuses {
+            *stats.statuses.entry(*status).or_default() += count;
+        }
+        for (class, count) in &piece.errors {
+            *stats.errors.entry(class.word().to_owned()).or_default() += count;
+        }
+        for (slo, count) in slos.iter().zip(&piece.slo_good).filter(|(_, count)| **count > 0) {
+            *stats.slo_good.entry(slo.clone()).or_default() += count;
+        }
+        stats.bytes += piece.bytes;
+        stats.retried += piece.retried;
+        tally(&mut self.latency, &piece.latency);
+        tally(&mut self.service, &piece.service);
+        tally(&mut self.send_lag, &piece.send_lag);
+    }
+
+    fn stats(mut self) -> Stats {
+        fill(&mut self.stats.latency, &self.latency);
+        fill(&mut self.stats.service, &self.service);
+        fill(&mut self.stats.send_lag, &self.send_lag);
+        self.stats
+    }
+}
+
+fn tally(counts: &mut Vec<u32>, codes: &[u16]) {
+    if counts.is_empty() && !codes.is_empty() {
+        counts.resize(usize::from(u16::MAX) + 1, 0);
+    }
+    for code in codes {
+        counts[usize::from(*code)] += 1;
+    }
+}
+
+fn fill(hist: &mut Hist, counts: &[u32]) {
+    for (code, count) in (0u16..=u16::MAX).zip(counts).filter(|(_, count)| **count > 0) {
+        hist.record_n(value(code), u64::from(*count));
+    }
+}
+
+/// Values that one code stands for share their first 11 bits.
+const CODE_BITS: u32 = 10;
+
+/// A time as 16 bits: the bucket that an HdrHistogram of 3 significant digits from 1 ns would count it in.
+const fn code(ns: u64) -> u16 {
+    // Everything above is one code: 2^62 ns are 146 years.
+    let ns = if ns >> 62 != 0 { (1 << 62) - 1 } else { ns };
+    let shift = (u64::BITS - ns.leading_zeros()).saturating_sub(CODE_BITS + 1);
+    ((shift as u16) << CODE_BITS) + (ns >> shift) as u16
+}
+
+/// The smallest time of a code.
+const fn value(code: u16) -> u64 {
+    let shift = (code >> CODE_BITS).saturating_sub(1);
+    (code as u64 - ((shift as u64) << CODE_BITS)) << shift
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn ended(ended_ns: u64, latency_ns: u64) -> Sample {
+        Sample {
+            load: 0,
+            end: End::Good(200),
+            intended_ns: ended_ns.saturating_sub(latency_ns),
+            sent_ns: ended_ns.saturating_sub(latency_ns),
+            ended_ns,
+            bytes: 10,
+            slos: 1,
+            retried: false,
+        }
+    }
+
+    fn now(at_ns: u64, overdue: Vec<u64>) -> Now {
+        Now { at_ns, in_flight: vec![overdue.len() as u64 + 1], overdue: vec![overdue] }
+    }
+
+    fn live() -> Live {
+        Live::new(vec![vec!["slo".to_owned()]], 0)
+    }
+
+    #[test]
+    fn a_window_holds_what_ended_in_it() {
+        let mut live = live();
+        live.take(&[ended(50 * MS, MS), ended(950 * MS, 2 * MS)], now(960 * MS, Vec::new()));
+        let window = live.window(None, 10_000 * MS);
+        assert_eq!((window.from_ns, window.to_ns), (0, 960 * MS), "the load is younger than the window");
+        assert_eq!((window.stats.boxes.good, window.in_flight), (2, 1));
+        assert_eq!(window.stats.slo_good, BTreeMap::from([("slo".to_owned(), 2)]));
+        let window = live.window(Some(0), 500 * MS);
+        assert_eq!((window.from_ns, window.stats.boxes.good, window.stats.bytes), (500 * MS, 1, 10));
+        live.take(&[], now(20_000 * MS, Vec::new()));
+        assert_eq!(live.window(None, 60_000 * MS).stats, Stats::default(), "all of it is long ago");
+    }
+
+    #[test]
+    fn what_hangs_is_counted_apart_and_seen_in_latency() {
+        let mut live = live();
+        live.take(&[ended(1_900 * MS, MS)], now(2_000 * MS, vec![500 * MS, 900 * MS]));
+        let window = live.window(None, 1_000 * MS);
+        assert_eq!((window.overdue, window.in_flight), (2, 3));
+        assert_eq!((window.stats.boxes.scheduled(), window.stats.latency.count()), (1, 3));
+        assert_eq!(window.stats.latency.quantile_s(1.0).map(|s| (s * 10.0).round()), Some(15.0));
+    }
+
+    #[test]
+    fn a_minute_is_kept_once_asked_for() {
+        let mut live = live();
+        live.window(None, LONGEST_NS * 2);
+        for second in 1..200 {
+            let at_ns = second * NS_PER_S;
+            live.take(&[ended(at_ns - 1, MS)], now(at_ns, Vec::new()));
+        }
+        let window = live.window(None, LONGEST_NS * 2);
+        assert_eq!((window.to_ns - window.from_ns, window.stats.boxes.good), (LONGEST_NS, 60));
+        assert!(live.slots.len() <= 602, "{} slots are kept", live.slots.len());
+    }
+
+    proptest! {
+        // Windows over long times are slow unoptimised.
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn codes_lose_no_more_than_the_histogram(ns in prop_oneof![0u64..5_000, any::<u64>()]) {
+            let ns = ns.min((1 << 62) - 1);
+            let back = value(code(ns));
+            prop_assert!(back <= ns);
+            let mut hist = Hist::default();
+            hist.record(1);
+            let same = hist.open().equivalent(back.max(1), ns.max(1));
+            prop_assert!(same, "{} became {}", ns, back);
+        }
+
+        /// Against the obvious: every sample at hand.
+        #[test]
+        fn windows_match_a_plain_filter(
+            steps in prop::collection::vec((0u64..400, 1u64..5_000), 1..150),
+            over_ms in 1u64..9_000,
+        ) {
+            let mut live = live();
+            let (mut at_ns, mut all) = (0, Vec::new());
+            for (gap_ms, latency_ms) in steps {
+                at_ns += gap_ms * MS;
+                let sample = ended(at_ns, latency_ms * MS);
+                all.push(sample);
+                live.take(&[sample], now(at_ns, Vec::new()));
+            }
+            let window = live.window(None, over_ms * MS);
+            prop_assert!(window.to_ns == at_ns && at_ns - window.from_ns <= over_ms * MS);
+            prop_assert!(at_ns.saturating_sub(over_ms * MS) + SLOT_NS > window.from_ns || window.from_ns == at_ns);
+            let mut expected = Stats::default();
+            for sample in all.iter().filter(|sample| sample.ended_ns >= window.from_ns.div_ceil(SLOT_NS) * SLOT_NS) {
+                crate::load::recorder::count(&mut expected, sample, &["slo".to_owned()]);
+            }
+            prop_assert_eq!(&window.stats.boxes, &expected.boxes);
+            prop_assert_eq!(&window.stats.slo_good, &expected.slo_good);
+            for quantile in [0.0, 0.5, 0.99, 1.0] {
+                let close = |hist: &Hist| hist.open().highest_equivalent(hist.quantile_ns(quantile).unwrap_or(0));
+                prop_assert_eq!(close(&window.stats.latency), close(&expected.latency));
+            }
+        }
+    }
+}

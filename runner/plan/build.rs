@@ -1,0 +1,307 @@
+//! Building the plan: targets chosen, faults turned into steps, limits checked, all reasons to refuse at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::inventory::{Container, Inventory};
+use super::select::{derived_seed, matching, picked};
+use super::{FaultPlan, LoadPlan, PhasePlan, Plan, Share};
+use crate::error::{Exit, Problem, Span};
+use crate::fault::step::{Op, Step};
+use crate::fault::{Cast, Fault};
+use crate::spec::{Experiment, Located, Named, Phase, TargetLimit};
+use crate::units::Duration;
+
+/// Why a plan can't be made, and the exit code that calls for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// [`Exit::Environment`] if the system lacks something, [`Exit::Mistake`] if the experiment contradicts
+    /// itself.
+    pub exit: Exit,
+    /// Where in the experiment, why, and what mends it.
+    pub problem: Problem,
+}
+
+/// Plans `experiment` against `inventory`, or says every reason not to; refusals are never empty.
+pub fn build(experiment: &Experiment, inventory: &Inventory) -> Result<Plan, Vec<Refusal>> {
+    let mut builder = Builder { experiment, inventory, refusals: Vec::new(), notes: Vec::new() };
+    let targets = builder.targets();
+    let (phases, faults) = builder.phases(&targets);
+    let shares = builder.shares(&phases, &faults);
+    let loads = builder.loads(&phases);
+    if !builder.refusals.is_empty() {
+        return Err(builder.refusals);
+    }
+    Ok(Plan {
+        experiment: experiment.experiment.value.clone(),
+        why: experiment.why.clone(),
+        seed: experiment.seed,
+        lab: experiment.lab.as_ref().map(|lab| lab.value.clone()),
+        targets,
+        shares,
+        loads,
+        slos: experiment.slos.clone(),
+        steady_state: experiment.steady_state.clone(),
+        phases,
+        faults,
+        abort: experiment.abort.clone(),
+        expect: Named(experiment.expect.0.iter().filter(|(_, checks)| !checks.is_empty()).cloned().collect()),
+        limits: experiment.limits.clone(),
+        notes: builder.notes,
+    })
+}
+
+struct Builder<'e> {
+    experiment: &'e Experiment,
+    inventory: &'e Inventory,
+    refusals: Vec<Refusal>,
+    notes: Vec<String>,
+}
+
+impl<'e> Builder<'e> {
+    fn refuse(&mut self, exit: Exit, span: Span, message: String, hint: String) {
+        self.refusals.push(Refusal { exit, problem: Problem { span, message, hint: Some(hint) } });
+    }
+
+    fn container(&self, name: &str) -> Option<&'e Container> {
+        self.inventory.containers.iter().find(|container| container.name == name)
+    }
+
+    /// The containers chosen for each target.
+    fn targets(&mut self) -> BTreeMap<String, Vec<String>> {
+        let mut chosen = BTreeMap::new();
+        for (name, target) in &self.experiment.targets.0 {
+            let matches = matching(target, self.inventory);
+            if !matches.protected.is_empty() {
+                self.notes.push(format!(
+                    "target `{}` leaves out {}: labelled chaos.protect=true",
+                    name.value,
+                    matches.protected.join(", ")
+                ));
+            }
+            if matches.free.is_empty() {
+                let hint = self.what_exists(!matches.protected.is_empty());
+                let message = format!("target `{}` matches no container", name.value);
+                self.refuse(Exit::Environment, name.span, message, hint);
+                continue;
+            }
+            match picked(&matches.free, target.pick.value, self.experiment.seed, name) {
+                Some(names) => drop(chosen.insert(name.value.clone(), names)),
+                None => {
+                    let found: Vec<_> = matches.free.iter().map(|found| found.name.as_str()).collect();
+                    let message = format!(
+                        "target `{}` picks {} of {} containers",
+                        name.value,
+                        String::from(target.pick.value),
+                        found.len()
+                    );
+                    self.refuse(
+                        Exit::Environment,
+                        target.pick.span,
+                        message,
+                        format!("matching: {}", found.join(", ")),
+                    );
+                }
+            }
+        }
+        chosen
+    }
+
+    fn what_exists(&self, protected: bool) -> String {
+        /// More names than this help nobody.
+        const MOST: usize = 20;
+        if protected {
+            return "what it matches is labelled chaos.protect=true and never touched".into();
+        }
+        let mut names: Vec<_> = self
+            .inventory
+            .containers
+            .iter()
+            .map(|container| match &container.service {
+                Some(service) => format!("{} (service {service})", container.name),
+                None => container.name.clone(),
+            })
+            .collect();
+        names.sort();
+        let more = names.len().saturating_sub(MOST);
+        names.truncate(MOST);
+        match (names.is_empty(), more) {
+            (true, _) => "no container is running; start the system, or name a `lab`".into(),
+            (false, 0) => format!("running: {}", names.join(", ")),
+            (false, more) => format!("running: {} and {more} more", names.join(", ")),
+        }
+    }
+
+    fn phases(&mut self, targets: &BTreeMap<String, Vec<String>>) -> (Vec<PhasePlan>, Vec<FaultPlan>) {
+        let (mut phases, mut faults) = (Vec::new(), Vec::<FaultPlan>::new());
+        let mut starts = Duration::ZERO;
+        let mut next_step = 0;
+        for (name, phase) in self.experiment.phases.iter() {
+            let first_fault = faults.len();
+            for (index, fault) in phase.faults.iter().enumerate() {
+                let fault_name = fault_name(name, phase, index);
+                let seed = derived_seed(self.experiment.seed, &fault_name);
+                let changes = fault.kind().changes(&Cast { targets, seed });
+                let mut steps = Vec::new();
+                for change in changes {
+                    let step = Step {
+                        id: next_step,
+                        container: change.container,
+                        apply: change.apply,
+                        undo: change.undo,
+                    };
+                    self.check_step(fault, &step);
+                    steps.push(step);
+                    next_step += 1;
+                }
+                faults.push(FaultPlan {
+                    name: fault_name,
+                    kind: fault.word().into(),
+                    summary: fault.kind().summary(),
+                    fault: fault.value.clone(),
+                    engine: self.engine(fault),
+                    steps,
+                });
+            }
+            phases.push(PhasePlan {
+                name: name.into(),
+                starts,
+                longest: phase.longest(),
+                until_steady: phase.until.is_some(),
+                faults: (first_fault..faults.len()).collect(),
+            });
+            starts = starts + phase.longest();
+        }
+        (phases, faults)
+    }
+
+    fn engine(&mut self, fault: &Located<Fault>) -> Option<crate::agent::wire::Engine> {
+        let Some(kernel) = &self.inventory.kernel else {
+            // Only an agent can tell what a remote kernel has, unless the question does not arise.
+            return fault.kind().engine(&crate::agent::wire::Kernel::none());
+        };
+        let engine = fault.kind().engine(kernel);
+        if engine.is_none() {
+            self.refuse(
+                Exit::Environment,
+                fault.span,
+                format!("this kernel ({}) has no way to do `{}`", kernel.release, fault.word()),
+                "`chaos doctor` says what is missing and how to get it".into(),
+            );
+        }
+        engine
+    }
+
+    fn check_step(&mut self, fault: &Located<Fault>, step: &Step) {
+        let Some(container) = self.container(&step.container) else { return };
+        if container.host_network && matches!(step.apply, Op::Impair(..)) {
+            let message = format!(
+                "`{}` would impair the host: {} uses the host's network",
+                fault.word(),
+                container.name
+            );
+            let hint = "choose a container with a network of its own".to_owned();
+            self.refuse(Exit::Environment, fault.span, message, hint);
+        }
+        if let (Op::Kill(_), None) = (&step.apply, &step.undo) {
+            let note = match container.restart_policy.as_str() {
+                "" | "no" => format!(
+                    "{} stays as the signal leaves it: add `restart: true` to start it again",
+                    container.name
+                ),
+                policy => format!(
+                    "{} has restart policy `{policy}`, which Docker does not follow after a kill through its API: add `restart: true` to start it again",
+                    container.name
+                ),
+            };
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+    }
+
+    /// How much of each service is hit, at worst in any one phase; refuses what `limits.targets` forbids.
+    fn shares(&mut self, phases: &[PhasePlan], faults: &[FaultPlan]) -> Vec<Share> {
+        let service_of =
+            |container: &Container| container.service.clone().unwrap_or_else(|| container.name.clone());
+        let mut sizes = BTreeMap::<String, u32>::new();
+        for container in &self.inventory.containers {
+            *sizes.entry(service_of(container)).or_default() += 1;
+        }
+        let mut worst = BTreeMap::<String, u32>::new();
+        for phase in phases {
+            let hit: BTreeSet<&str> = phase
+                .faults
+                .iter()
+                .flat_map(|fault| &faults[*fault].steps)
+                .map(|step| step.container.as_str())
+                .collect();
+            let mut here = BTreeMap::<String, u32>::new();
+            for name in hit {
+                let service = self.container(name).map_or_else(|| name.to_owned(), service_of);
+                *here.entry(service).or_default() += 1;
+            }
+            for (service, hit) in here {
+                let of = sizes.get(&service).copied().unwrap_or(hit);
+                self.check_limit(&phase.name, &service, hit, of);
+                let entry = worst.entry(service).or_default();
+                *entry = (*entry).max(hit);
+            }
+        }
+        worst
+            .into_iter()
+            .map(|(service, hit)| Share { of: sizes.get(&service).copied().unwrap_or(hit), service, hit })
+            .collect()
+    }
+
+    fn check_limit(&mut self, phase: &str, service: &str, hit: u32, of: u32) {
+        let Some(limit) = &self.experiment.limits.targets else { return };
+        let most = match limit.value {
+            TargetLimit::Count(count) => count,
+            TargetLimit::Share(share) => (share.get() * f64::from(of)).floor() as u32,
+        };
+        if hit > most {
+            let limit_text = String::from(limit.value);
+            self.refuse(
+                Exit::Mistake,
+                limit.span,
+                format!("phase `{phase}` hits {hit} of {of} containers of `{service}`; `limits.targets: {limit_text}` allows {most}"),
+                "pick fewer containers, or widen the limit if that is what you want to know".into(),
+            );
+        }
+    }
+
+    fn loads(&self, phases: &[PhasePlan]) -> Vec<LoadPlan> {
+        let longest_s: f64 = phases.iter().map(|phase| phase.longest.as_s()).sum();
+        let slos_on = |load: &str| {
+            self.experiment
+                .slos
+                .iter()
+                .filter(|(_, slo)| slo.load.value == load)
+                .map(|(name, slo)| (name.to_owned(), slo.good.value.clone()))
+                .collect()
+        };
+        self.experiment
+            .load
+            .iter()
+            .map(|(name, load)| LoadPlan {
+                name: name.into(),
+                rate: load.rate.value,
+                arrivals: load.arrivals,
+                seed: derived_seed(self.experiment.seed, &format!("load {name}")),
+                timeout: load.timeout.value,
+                max_in_flight: load.max_in_flight.value,
+                headers: load.headers.clone(),
+                requests: load.requests.value.clone(),
+                slos: slos_on(name),
+                expected_requests: (load.rate.as_per_s() * longest_s).round() as u64,
+            })
+            .collect()
+    }
+}
+
+/// `PHASE/KIND`, numbered where a phase has several of a kind.
+fn fault_name(phase_name: &str, phase: &Phase, index: usize) -> String {
+    let word = phase.faults[index].word();
+    let before = phase.faults[..index].iter().filter(|fault| fault.word() == word).count();
+    if before == 0 { format!("{phase_name}/{word}") } else { format!("{phase_name}/{word}#{}", before + 1) }
+}

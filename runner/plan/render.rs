@@ -1,0 +1,139 @@
+//! The plan as text for people: what `chaos plan` prints.
+
+use std::fmt::{self, Write as _};
+
+use super::{FaultPlan, Plan};
+use crate::agent::wire::Effect;
+use crate::fault::step::{Op, Packets, Peer};
+use crate::units::Duration;
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "experiment  {}", self.experiment)?;
+        if let Some(why) = &self.why {
+            writeln!(f, "why         {why}")?;
+        }
+        writeln!(f, "seed        {}", self.seed)?;
+        if let Some(lab) = &self.lab {
+            writeln!(f, "lab         {}", lab.word())?;
+        }
+        section(
+            f,
+            "targets",
+            self.targets.iter().map(|(name, chosen)| format!("{name}: {}", chosen.join(", "))),
+        )?;
+        section(
+            f,
+            "hit at worst",
+            self.shares.iter().map(|share| format!("{}: {} of {}", share.service, share.hit, share.of)),
+        )?;
+        section(
+            f,
+            "load",
+            self.loads.iter().map(|load| {
+                format!(
+                    "{}: {} {}, up to {} requests of {} kinds",
+                    load.name,
+                    load.rate,
+                    load.arrivals.word(),
+                    load.expected_requests,
+                    load.requests.len()
+                )
+            }),
+        )?;
+        section(f, "steady state", self.steady_state.iter().map(ToString::to_string))?;
+        writeln!(f, "\nphases")?;
+        for phase in &self.phases {
+            let end = if phase.until_steady { "at most, until steady" } else { "" };
+            writeln!(f, "  {} +{} {} {end}", phase.name, phase.starts, phase.longest)?;
+            for index in &phase.faults {
+                f.write_str(&fault_text(&self.faults[*index]))?;
+            }
+            match self.expect.get(&phase.name) {
+                Some(checks) => {
+                    for check in checks {
+                        writeln!(f, "    expects {}", check.value)?;
+                    }
+                }
+                None if !phase.faults.is_empty() => writeln!(f, "    expects the steady state")?,
+                None => {}
+            }
+        }
+        section(f, "abort when", self.abort.iter().map(|check| check.value.to_string()))?;
+        section(f, "notes", self.notes.iter().cloned())
+    }
+}
+
+fn section(f: &mut fmt::Formatter<'_>, title: &str, lines: impl Iterator<Item = String>) -> fmt::Result {
+    let mut lines = lines.peekable();
+    if lines.peek().is_some() {
+        writeln!(f, "\n{title}")?;
+    }
+    lines.try_for_each(|line| writeln!(f, "  {line}"))
+}
+
+fn fault_text(fault: &FaultPlan) -> String {
+    let engine = fault.engine.map_or("engine decided when armed", |engine| engine.word());
+    let mut out = format!("    {} ({engine}): {}\n", fault.name, fault.summary);
+    for step in &fault.steps {
+        let undo =
+            step.undo.as_ref().map_or_else(|| "irreversible".to_owned(), |undo| format!("undo: {undo}"));
+        // Writing to a String does not fail.
+        let _ = writeln!(out, "      step {} {}: {}; {undo}", step.id, step.container, step.apply);
+    }
+    out
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Impair(packets, effect) => match effect {
+                Effect::Delay(delay) => {
+                    write!(f, "hold {packets} {}", Duration::from_ns(delay.delay_ns))?;
+                    if delay.jitter_ns > 0 {
+                        let jitter = Duration::from_ns(delay.jitter_ns);
+                        write!(f, " ± {jitter} ({})", delay.distribution.word())?;
+                    }
+                    Ok(())
+                }
+                Effect::Drop => write!(f, "drop {packets}"),
+                Effect::Reset => write!(f, "refuse {packets}"),
+            },
+            Self::Clear => f.write_str("remove the step's rules from the network namespace"),
+            Self::Pause => f.write_str("freeze every process"),
+            Self::Unpause => f.write_str("let every process go on"),
+            Self::Kill(signal) => write!(f, "send {signal} to the first process"),
+            Self::Start => f.write_str("start the container"),
+        }
+    }
+}
+
+impl fmt::Display for Packets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} packets", self.direction.word())?;
+        if let Some(protocol) = self.protocol {
+            write!(f, " of {}", protocol.word())?;
+        }
+        let names =
+            |peers: &[Peer]| peers.iter().map(|peer| peer.name().to_owned()).collect::<Vec<_>>().join(", ");
+        if !self.peers.is_empty() {
+            write!(f, " to or from {}", names(&self.peers))?;
+        }
+        if !self.except.is_empty() {
+            write!(f, " except {}", names(&self.except))?;
+        }
+        if !self.ports.is_empty() {
+            write!(f, " on port {}", self.ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl Peer {
+    /// The peer as the plan names it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Container(name) | Self::Net(name) | Self::Host(name) => name,
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The evidence below the plots: why, checks, faults, objectives, phases, and how to do it again.
+
+use super::markup::Page;
+use super::text::{self, NAME_MAX_CHARS};
+use super::{Case, figures::breaks};
+use crate::verdict::{Checked, FaultReport, LoadReport, PhaseReport};
+
+const NO_DATA: &str = "no data";
+
+/// Why the verdict is not `held`.
+pub(super) fn reasons(page: &mut Page, case: &Case<'_>) {
+    if case.judgement.reasons.is_empty() {
+        return;
+    }
+    page.raw("<section class=\"reasons\"><h2>Why</h2><ul>");
+    for reason in &case.judgement.reasons {
+        match (&reason.value, &reason.threshold) {
+            (value, Some(threshold)) => {
+                page.raw("<li><code>").prose(&reason.check).raw("</code> was <strong>");
+                page.text(value.as_deref().unwrap_or(NO_DATA)).raw("</strong>, asked: ").text(threshold);
+            }
+            // Nothing was compared: it is said in words.
+            (Some(value), None) => {
+                page.raw("<li>").prose(&reason.check).element(": <strong>", value, "</strong>");
+            }
+            (None, None) => {
+                page.raw("<li>").prose(&reason.check);
+            }
+        }
+        let at = reason.at_s.map(|at_s| format!("at {}", text::s(at_s)));
+        let place: Vec<&str> = reason.phase.as_deref().into_iter().chain(at.as_deref()).collect();
+        if !place.is_empty() {
+            page.element(" <span class=\"sub\">", &place.join(", "), "</span>");
+        }
+        page.raw("</li>");
+    }
+    page.raw("</ul></section>");
+}
+
+/// Every check with its value beside its threshold.
+pub(super) fn checks(page: &mut Page, case: &Case<'_>) {
+    page.raw("<section><h2>Checks</h2>");
+    if case.judgement.checks.is_empty() {
+        page.raw("<p class=\"sub\">Nothing was judged.</p></section>");
+        return;
+    }
+    open(page, "Checks");
+    page.raw("<thead><tr><th scope=\"col\">Result</th><th scope=\"col\">Phase</th><th scope=\"col\">Check</th><th scope=\"col\" class=\"n\">Value</th><th scope=\"col\" class=\"n\">Threshold</th></tr></thead><tbody>");
+    for check in &case.judgement.checks {
+        page.raw("<tr><td>");
+        tag(page, check.holds, "held", "broken");
+        page.element("</td><td>", check.phase.as_deref().unwrap_or("whole run"), "</td>");
+        page.raw("<th scope=\"row\"><code>").prose(&check.check).raw("</code></th>");
+        page.element("<td class=\"n\">", value(check), "</td>").element(
+            "<td class=\"n\">",
+            &check.threshold,
+            "</td></tr>",
+        );
+    }
+    page.raw("</tbody></table></div></section>");
+}
+
+fn value(check: &Checked) -> &str {
+    check.value.as_deref().unwrap_or(NO_DATA)
+}
+
+/// `held`, `broken` or `no data`, as a word with a colour.
+fn tag(page: &mut Page, holds: Option<bool>, yes: &'static str, no: &'static str) {
+    match holds {
+        Some(true) => page.raw("<span class=\"tag good\">").raw(yes),
+        Some(false) => page.raw("<span class=\"tag bad\">").raw(no),
+        None => page.raw("<span class=\"tag doubt\">").raw(NO_DATA),
+    };
+    page.raw("</span>");
+}
+
+/// Each fault: what was asked, what happened to each container, and what proves it.
+pub(super) fn faults(page: &mut Page, case: &Case<'_>) {
+    if case.judgement.faults.is_empty() {
+        return;
+    }
+    page.raw("<section><h2>Faults</h2>");
+    for fault in &case.judgement.faults {
+        page.raw("<div class=\"fault\"><h3>").text(&fault.name).raw(" ");
+        tag(page, Some(fault.proven).filter(|proven| *proven), "proven", "");
+        page.raw("</h3><p>").prose(&fault.summary);
+        if let Some(engine) = &fault.engine {
+            page.raw(", by ").text(engine);
+        }
+        page.raw(".</p>");
+        open(page, "Containers of this fault");
+        page.raw("<thead><tr><th scope=\"col\">Container</th><th scope=\"col\" class=\"n\">Onset</th><th scope=\"col\" class=\"n\">Healed</th><th scope=\"col\">Evidence</th></tr></thead><tbody>");
+        fault_targets(page, fault);
+        page.raw("</tbody></table></div></div>");
+    }
+    page.raw("</section>");
+}
+
+fn fault_targets(page: &mut Page, fault: &FaultReport) {
+    let instant =
+        |at_s: Option<f64>, never| at_s.map_or_else(|| String::from(never), |at_s| format!("{at_s:.3} s"));
+    for target in &fault.targets {
+        page.element("<tr><th scope=\"row\">", &target.container, "</th>");
+        page.element("<td class=\"n\">", &instant(target.applied_s, "never"), "</td>");
+        page.element("<td class=\"n\">", &instant(target.undone_s, "not healed"), "</td><td>");
+        let seen = text::evidence(&target.evidence);
+        if seen.is_empty() {
+            page.raw("nothing was seen");
+        }
+        page.raw("<dl class=\"seen\">");
+        for (name, value) in seen {
+            page.element("<div><dt>", &name, "</dt>").element("<dd>", &value, "</dd></div>");
+        }
+        page.raw("</dl></td></tr>");
+    }
+}
+
+/// Objectives and what the run took from their budgets.
+pub(super) fn slos(page: &mut Page, case: &Case<'_>) {
+    if case.judgement.slos.is_empty() {
+        return;
+    }
+    page.raw("<section><h2>Objectives</h2><p class=\"sub\">Over the whole run. Burn rate 1 spends the budget exactly by the end of its window. The budget is by events: bad requests against those allowed in the window at this run's rate.</p>");
+    open(page, "Objectives");
+    page.raw("<thead><tr><th scope=\"col\">Result</th><th scope=\"col\">SLO</th><th scope=\"col\" class=\"n\">Objective</th><th scope=\"col\" class=\"n\">Good</th><th scope=\"col\" class=\"n\">Burn rate</th><th scope=\"col\" class=\"n\">Budget spent</th><th scope=\"col\">Window</th></tr></thead><tbody>");
+    for slo in &case.judgement.slos {
+        let planned = case.started.plan.slos.get(&slo.name);
+        let window = planned.map_or_else(|| "-".to_owned(), |slo| slo.window.value.to_string());
+        let or_none = |value: Option<String>| value.unwrap_or_else(|| NO_DATA.into());
+        page.raw("<tr><td>");
+        tag(page, slo.held, "held", "broken");
+        page.element("</td><th scope=\"row\">", &slo.name, "</th>");
+        page.element("<td class=\"n\">", &crate::units::Ratio::new(slo.objective).to_string(), "</td>");
+        page.element("<td class=\"n\">", &or_none(slo.good_ratio.map(text::ratio)), "</td>");
+        page.element("<td class=\"n\">", &or_none(slo.burn_rate.map(|burn| format!("{burn:.2}"))), "</td>");
+        page.element("<td class=\"n\">", &or_none(slo.budget_spent_ratio.map(text::budget)), "</td>");
+        page.element("<td>", &window, "</td></tr>");
+    }
+    page.raw("</tbody></table></div></section>");
+}
+
+/// Every box and percentile, by phase and load.
+pub(super) fn phases(page: &mut Page, case: &Case<'_>) {
+    if case.judgement.phases.is_empty() {
+        return;
+    }
+    page.raw("<section><h2>Phases</h2>");
+    page.raw("<div class=\"dense\">");
+    open(page, "Phases");
+    page.raw("<thead><tr><th scope=\"col\">Phase</th><th scope=\"col\">Load</th>");
+    for column in [
+        "When",
+        "Scheduled",
+        "Per s",
+        "Good",
+        "p50",
+        "p90",
+        "p99",
+        "p99.9",
+        "Max",
+        "Bad",
+        "Timed out",
+        "Failed",
+        "Dropped",
+        "Cut off",
+    ] {
+        page.element("<th scope=\"col\" class=\"n\">", column, "</th>");
+    }
+    page.raw("</tr></thead><tbody>");
+    for phase in &case.judgement.phases {
+        for (load, report) in &phase.load {
+            phase_row(page, phase, load, report, breaks(case, phase));
+        }
+    }
+    page.raw("</tbody></table></div></div>");
+    answers(page, case);
+    page.raw("</section>");
+}
+
+fn phase_row(page: &mut Page, phase: &PhaseReport, load: &str, report: &LoadReport, broken: bool) {
+    page.raw(if broken { "<tr class=\"broken\">" } else { "<tr>" });
+    page.element("<th scope=\"row\">", &phase.name, "</th>").element("<td>", load, "</td>");
+    let latency = |pick: fn(&crate::verdict::Percentiles) -> f64| {
+        report.latency_ms.as_ref().map_or_else(|| NO_DATA.into(), |latency| text::ms(pick(latency)))
+    };
+    let good = text::share(report.good, report.scheduled - report.cut_off);
+    for value in [
+        format!("{:.1}–{:.1} s", phase.from_s, phase.to_s),
+        text::count(report.scheduled),
+        report.rate_per_s.map_or_else(|| NO_DATA.into(), text::rate),
+        good.unwrap_or_else(|| NO_DATA.into()),
+        latency(|latency| latency.p50),
+        latency(|latency| latency.p90),
+        latency(|latency| latency.p99),
+        latency(|latency| latency.p999),
+        latency(|latency| latency.max),
+        text::count(report.bad),
+        text::count(report.timed_out),
+        text::count(report.failed),
+        text::count(report.dropped),
+        text::count(report.cut_off),
+    ] {
+        page.element("<td class=\"n\">", &value, "</td>");
+    }
+    page.raw("</tr>");
+}
+
+/// Answers by status and failures by class, where there is more to say than `200`.
+fn answers(page: &mut Page, case: &Case<'_>) {
+    page.raw("<details><summary>Answers by status, failures by class</summary>");
+    open(page, "Answers and failures");
+    page.raw("<thead><tr><th scope=\"col\">Phase</th><th scope=\"col\">Load</th><th scope=\"col\">Answers</th><th scope=\"col\">Failures</th></tr></thead><tbody>");
+    for phase in &case.judgement.phases {
+        for (load, report) in &phase.load {
+            let statuses: Vec<_> = report
+                .statuses
+                .iter()
+                .map(|(status, count)| format!("{status}: {}", text::count(*count)))
+                .collect();
+            let errors: Vec<_> = report
+                .errors
+                .iter()
+                .map(|(class, count)| format!("{}: {}", text::clean(class, 60), text::count(*count)))
+                .collect();
+            page.element("<tr><th scope=\"row\">", &phase.name, "</th>").element("<td>", load, "</td><td>");
+            page.prose(&statuses.join(", ")).raw("</td><td>").prose(&errors.join(", ")).raw("</td></tr>");
+        }
+    }
+    page.raw("</tbody></table></div></details>");
+}
+
+/// Where it ran, how well the generator did, and the commands to do it again.
+pub(super) fn environment(page: &mut Page, case: &Case<'_>) {
+    let started = case.started;
+    page.raw("<section><h2>Do it again</h2><pre tabindex=\"0\"><code>")
+        .copied(&started.command)
+        .raw("</code></pre>");
+    page.raw("<p class=\"sub\">The same seed, the same containers and the same file give the same plan. <code>chaos report ");
+    page.text(&started.run).raw("</code> makes this page again from the journal.</p></section>");
+    page.raw("<section><h2>Environment</h2><dl class=\"environment\">");
+    let mut row = |name: &str, value: &str| {
+        page.element("<div><dt>", name, "</dt><dd>").text(value).raw("</dd></div>");
+    };
+    row("experiment file", &started.file);
+    row("seed", &started.plan.seed.to_string());
+    row("chaos", &started.version);
+    for (name, value) in &started.environment {
+        row(&text::clean(name, NAME_MAX_CHARS), value);
+    }
+    if let Some(generator) = &case.judgement.generator {
+        let lag =
+            generator.send_lag_ms.map(|lag| format!("p99 {}, max {}", text::ms(lag.p99), text::ms(lag.max)));
+        row("generator's own delay", lag.as_deref().unwrap_or(NO_DATA));
+        let cpu = generator.cpu_ratio.map(|ratio| format!("{:.0}% of its cores", ratio * 100.0));
+        row("generator's CPU", cpu.as_deref().unwrap_or(NO_DATA));
+        row("generator saturated", if generator.saturated { "yes: the figures mean little" } else { "no" });
+    }
+    page.raw("</dl>");
+    if !started.plan.notes.is_empty() {
+        page.raw("<ul class=\"notes\">");
+        for note in &started.plan.notes {
+            page.raw("<li>").prose(note).raw("</li>");
+        }
+        page.raw("</ul>");
+    }
+    page.raw("</section>");
+}
+
+/// Opens a table that scrolls by itself where it is too wide.
+fn open(page: &mut Page, what: &'static str) {
+    page.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\"").attr("aria-label", what).raw("><table>");
+}

@@ -1,0 +1,223 @@
+//! Evaluating checks: a comparison, what was measured, and the answer or *no data*.
+
+use crate::event::Measured;
+use crate::load::record::Stats;
+use crate::spec::expr::{Check, Metric, Op, Outcome, Quantity, Series};
+use crate::spec::{Named, Slo};
+use crate::units::{Duration, Ratio};
+
+/// What a check is evaluated on.
+pub struct Sample<'s> {
+    /// What the load measured.
+    pub stats: &'s Stats,
+    /// Requests that hang, seen live; they count as not good, and as scheduled.
+    pub overdue: u64,
+    /// How long it was measured, in seconds.
+    pub duration_s: f64,
+    /// The SLOs that checks may name.
+    pub slos: &'s Named<Slo>,
+    /// Seconds from the last undo to steady; nothing: not reached or not asked.
+    pub time_to_steady_s: Option<f64>,
+    /// Seconds from the first onset to its detection; nothing: not detected or not asked.
+    pub time_to_detect_s: Option<f64>,
+}
+
+impl<'s> Sample<'s> {
+    /// A sample of finished requests alone, over `duration_s` seconds.
+    pub const fn of(stats: &'s Stats, duration_s: f64, slos: &'s Named<Slo>) -> Self {
+        Self { stats, overdue: 0, duration_s, slos, time_to_steady_s: None, time_to_detect_s: None }
+    }
+}
+
+/// Evaluates `check`: value, threshold, and whether it holds; no value and no answer where there is no data.
+pub fn measure(check: &Check, sample: &Sample<'_>) -> Measured {
+    let value = value_of(check, sample);
+    let threshold = match (&check.threshold, &check.metric) {
+        (Quantity::Objective, Metric::Slo(name)) => {
+            sample.slos.get(name).map(|slo| Quantity::Share(slo.objective.get()))
+        }
+        (other, _) => Some(*other),
+    };
+    let holds = match (value, threshold.map(number)) {
+        (Some(value), Some(threshold)) => Some(compare(check.op, value, threshold)),
+        _ => None,
+    };
+    Measured {
+        check: check.text.clone(),
+        value: value.zip(threshold).map(|(value, threshold)| text_of(with_unit(value, threshold))),
+        threshold: threshold
+            .map_or_else(String::new, |threshold| format!("{} {}", check.op.sign(), text_of(threshold))),
+        holds,
+    }
+}
+
+/// Compares with the slack of one rounding step, so that 999 of 1,000 meets 99.9%.
+fn compare(op: Op, value: f64, threshold: f64) -> bool {
+    let value =
+        if (value - threshold).abs() <= f64::EPSILON * threshold.abs().max(1.0) { threshold } else { value };
+    op.holds(value, threshold)
+}
+
+fn value_of(check: &Check, sample: &Sample<'_>) -> Option<f64> {
+    let stats = sample.stats;
+    let known = stats.boxes.known() + sample.overdue;
+    match &check.metric {
+        Metric::Quantile(quantile, series) => series_of(stats, *series).quantile_s(*quantile),
+        Metric::Mean(series) => series_of(stats, *series).mean_s(),
+        Metric::Max(series) => series_of(stats, *series).max_s(),
+        Metric::Rate(outcome) => {
+            let count = count_of(stats, sample.overdue, *outcome) as f64;
+            match check.threshold {
+                Quantity::PerSecond(_) => (sample.duration_s > 0.0).then(|| count / sample.duration_s),
+                _ => (known > 0).then(|| count / known as f64),
+            }
+        }
+        // Zero drops is an answer only if something was there to be dropped.
+        Metric::Count(outcome) => (stats.boxes.scheduled() + sample.overdue > 0)
+            .then(|| count_of(stats, sample.overdue, *outcome) as f64),
+        Metric::Slo(name) => {
+            let good = stats.slo_good.get(name).copied().unwrap_or(0);
+            (known > 0).then(|| good as f64 / known as f64)
+        }
+        Metric::TimeToSteady => sample.time_to_steady_s,
+        Metric::TimeToDetect => sample.time_to_detect_s,
+    }
+}
+
+const fn series_of(stats: &Stats, series: Series) -> &crate::load::record::Hist {
+    match series {
+        Series::Latency => &stats.latency,
+        Series::Service => &stats.service,
+        Series::SendLag => &stats.send_lag,
+    }
+}
+
+const fn count_of(stats: &Stats, overdue: u64, outcome: Outcome) -> u64 {
+    let boxes = &stats.boxes;
+    match outcome {
+        Outcome::Scheduled => boxes.scheduled() + overdue,
+        Outcome::Good => boxes.good,
+        Outcome::Bad => boxes.bad,
+        Outcome::TimedOut => boxes.timed_out,
+        Outcome::Failed => boxes.failed,
+        Outcome::Dropped => boxes.dropped,
+        Outcome::CutOff => boxes.cut_off,
+        Outcome::Errors => boxes.errors() + overdue,
+    }
+}
+
+const fn number(quantity: Quantity) -> f64 {
+    match quantity {
+        Quantity::Seconds(number)
+        | Quantity::Share(number)
+        | Quantity::PerSecond(number)
+        | Quantity::Events(number) => number,
+        Quantity::Objective => f64::NAN,
+    }
+}
+
+const fn with_unit(value: f64, like: Quantity) -> Quantity {
+    match like {
+        Quantity::Seconds(_) => Quantity::Seconds(value),
+        Quantity::Share(_) | Quantity::Objective => Quantity::Share(value),
+        Quantity::PerSecond(_) => Quantity::PerSecond(value),
+        Quantity::Events(_) => Quantity::Events(value),
+    }
+}
+
+/// A quantity for people: `312.4ms`, `99.95%`, `1999.6/s`, `12`.
+pub fn text_of(quantity: Quantity) -> String {
+    match quantity {
+        Quantity::Seconds(seconds) => {
+            let ns = (seconds * 1e9).round() as u64;
+            // Three significant digits is what the histograms hold.
+            let step = 10u64.pow(ns.checked_ilog10().unwrap_or(0).saturating_sub(2));
+            let shown = Duration::from_ns((ns + step / 2) / step * step);
+            match shown.as_ns() {
+                0..1_000_000 => format!("{}us", shown.as_ns() as f64 / 1e3),
+                1_000_000..10_000_000_000 => format!("{}ms", shown.as_ms()),
+                _ => format!("{}s", shown.as_s()),
+            }
+        }
+        Quantity::Share(share) => share_text(share),
+        Quantity::PerSecond(rate) => format!("{}/s", (rate * 10.0).round() / 10.0),
+        Quantity::Events(count) => format!("{count}"),
+        Quantity::Objective => "objective".into(),
+    }
+}
+
+/// A share with as many digits as keep it from reading as 100% when it is not.
+fn share_text(share: f64) -> String {
+    for digits in 2..9 {
+        let unit = 10f64.powi(digits);
+        let percent = (share * 100.0 * unit).round() / unit;
+        if percent < 100.0 || share >= 1.0 {
+            return Ratio::new(percent / 100.0).to_string();
+        }
+    }
+    Ratio::new(share).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_print_for_people_and_never_round_up_to_all() {
+        for (quantity, text) in [
+            (Quantity::Seconds(0.312_4), "312ms"),
+            (Quantity::Seconds(0.001_234), "1.23ms"),
+            (Quantity::Seconds(0.000_045_61), "45.6us"),
+            (Quantity::Seconds(12.34), "12.3s"),
+            (Quantity::Share(0.999), "99.9%"),
+            (Quantity::Share(0.999_999), "99.9999%"),
+            (Quantity::Share(1.0), "100%"),
+            (Quantity::PerSecond(1999.96), "2000/s"),
+            (Quantity::Events(3.0), "3"),
+        ] {
+            assert_eq!(text_of(quantity), text);
+        }
+    }
+
+    fn stats(good: u64, bad: u64) -> Stats {
+        let mut stats = Stats::default();
+        stats.boxes.good = good;
+        stats.boxes.bad = bad;
+        stats
+    }
+
+    fn holds(metric: Metric, op: Op, threshold: Quantity, stats: &Stats, overdue: u64) -> Option<bool> {
+        let check = Check { text: String::new(), metric, op, threshold, over: None, load: None };
+        let sample = Sample {
+            stats,
+            overdue,
+            duration_s: 1.0,
+            slos: &Named::default(),
+            time_to_steady_s: None,
+            time_to_detect_s: None,
+        };
+        measure(&check, &sample).holds
+    }
+
+    #[test]
+    fn no_samples_is_no_data() {
+        let none = Stats::default();
+        for metric in [
+            Metric::Rate(Outcome::Good),
+            Metric::Quantile(0.99, Series::Latency),
+            Metric::Count(Outcome::Dropped),
+            Metric::Slo("a".into()),
+            Metric::TimeToSteady,
+        ] {
+            assert_eq!(holds(metric, Op::Ge, Quantity::Share(0.0), &none, 0), None);
+        }
+    }
+
+    #[test]
+    fn an_exact_ratio_meets_its_objective_and_hanging_requests_count_against_it() {
+        let rate = || Metric::Rate(Outcome::Good);
+        assert_eq!(holds(rate(), Op::Ge, Quantity::Share(0.999), &stats(999, 1), 0), Some(true));
+        assert_eq!(holds(rate(), Op::Ge, Quantity::Share(0.999), &stats(998, 2), 0), Some(false));
+        assert_eq!(holds(rate(), Op::Ge, Quantity::Share(0.999), &stats(999, 0), 2), Some(false));
+    }
+}

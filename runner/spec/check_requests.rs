@@ -1,0 +1,214 @@
+//! What requests and probes must not leave out or contradict: methods, URLs, headers, bodies, rates.
+//!
+//! A part of `check.rs`, which calls it. Start at [`loads`].
+
+use std::collections::BTreeMap;
+
+use super::decode::{Located, Mistakes, list_of, nearest};
+use super::names::Names;
+use super::url::Url;
+use super::{Experiment, HttpProbe, Lab, Load, Probe, Request};
+use crate::error::Span;
+use crate::units::Duration;
+
+/// The highest rate that is taken, a second: above what any one machine sends, so surely a slip.
+pub const MAX_RATE_PER_S: f64 = 1_000_000.0;
+
+/// The most kinds of request of a load.
+pub const MAX_REQUESTS: usize = 1_000;
+
+/// The shortest time between two asks of a probe: a probe must not be a load.
+pub const MIN_PROBE_EVERY: Duration = Duration::from_ms(50);
+
+/// Services of the built-in lab.
+const LAB_SERVICES: [&str; 3] = ["gateway", "api", "store"];
+
+/// Templates that bodies may hold.
+const TEMPLATES: [&str; 4] = ["uuid", "counter", "int", "timestamp"];
+
+/// Notes what is wrong with the loads of `experiment`.
+pub fn loads(experiment: &Experiment, names: &Names, mistakes: &mut Mistakes) {
+    for (name, load) in &experiment.load.0 {
+        self::load(experiment, names, name, load, mistakes);
+    }
+}
+
+fn load(
+    experiment: &Experiment,
+    names: &Names,
+    name: &Located<String>,
+    load: &Load,
+    mistakes: &mut Mistakes,
+) {
+    let touched = names.touched("load", &name.value, mistakes);
+    let rate = load.rate.as_per_s();
+    if rate <= 0.0 {
+        let message = format!("`rate` must be positive, got `{}`", load.rate.value);
+        mistakes.add(load.rate.span, message, "write a rate such as `100/s`, or remove the load");
+    }
+    if rate > MAX_RATE_PER_S {
+        let message = format!("`rate` is beyond what one machine can send, got `{}`", load.rate.value);
+        mistakes.add(load.rate.span, message, format!("write at most `{MAX_RATE_PER_S}/s`"));
+    }
+    positive("timeout", &load.timeout, "10s", mistakes);
+    if load.max_in_flight.value == 0 {
+        let hint = "write how many requests may be under way at once, such as `10000`";
+        mistakes.add(load.max_in_flight.span, "`max_in_flight` must be positive, got `0`", hint);
+    }
+    headers(&load.headers, name.span, mistakes);
+    if load.requests.is_empty() && !touched {
+        let message = format!("load `{}` sends no requests", name.value);
+        let span = if load.requests.span == Span::default() { name.span } else { load.requests.span };
+        mistakes.add(span, message, "list one: `- get: http://127.0.0.1:8080/`");
+    }
+    if load.requests.len() > MAX_REQUESTS {
+        let message = format!("{} kinds of request; at most {MAX_REQUESTS} are allowed", load.requests.len());
+        mistakes.add(name.span, message, "");
+    }
+    for request in &load.requests.value {
+        self::request(experiment, names, name, request, mistakes);
+    }
+}
+
+fn request(
+    experiment: &Experiment,
+    names: &Names,
+    load: &Located<String>,
+    request: &Request,
+    mistakes: &mut Mistakes,
+) {
+    let Request { get, head, post, put, patch, delete, .. } = request;
+    let given: Vec<&Located<String>> = [get, head, post, put, patch, delete].into_iter().flatten().collect();
+    let span = given.first().map_or(load.span, |url| url.span);
+    match given.as_slice() {
+        [url] => self::url(experiment, url, mistakes),
+        [] if names.touched("load", &load.value, mistakes) => {}
+        [] => {
+            let message = format!("a request of load `{}` has no method", load.value);
+            mistakes.add(load.span, message, "give one of `get`, `head`, `post`, `put`, `patch`, `delete`");
+        }
+        [_, second, ..] => {
+            let hint = "make it two entries of the list, each with its weight";
+            mistakes.add(second.span, "a request has one method, and this is a second one", hint);
+        }
+    }
+    if request.weight.value == 0 {
+        mistakes.add(request.weight.span, "`weight` must be positive, got `0`", "remove the request instead");
+    }
+    if let (Some(_), Some(json)) = (&request.body, &request.json) {
+        mistakes.add(json.span, "a request has one body, and this is a second one", "keep `body` or `json`");
+    }
+    headers(&request.headers, span, mistakes);
+    if let Some(body) = &request.body {
+        templates(body, body.span, mistakes);
+    }
+    if let Some(json) = &request.json {
+        json_templates(&json.value, json.span, mistakes);
+    }
+}
+
+/// Notes what is wrong with a probe.
+pub fn probe(experiment: &Experiment, probe: &Probe, mistakes: &mut Mistakes) {
+    let Probe::Http(HttpProbe { get, headers, timeout, every, .. }) = probe;
+    url(experiment, get, mistakes);
+    self::headers(headers, get.span, mistakes);
+    if timeout.is_zero() {
+        mistakes.add(get.span, "`timeout` must be positive, got `0s`", "write a duration such as `2s`");
+    }
+    if every.value < MIN_PROBE_EVERY {
+        let message = format!("`every` must be at least {MIN_PROBE_EVERY}, got `{}`", every.value);
+        mistakes.add(every.span, message, "a probe asks now and then; for more, write a load");
+    }
+}
+
+fn url(experiment: &Experiment, url: &Located<String>, mistakes: &mut Mistakes) {
+    let parsed: Url = match url.parse() {
+        Ok(parsed) => parsed,
+        Err(hint) => return mistakes.add(url.span, format!("`{}` can't be requested", url.value), hint),
+    };
+    let Some(service) = parsed.lab_service() else { return };
+    match experiment.lab.as_deref() {
+        None => {
+            let message = format!("`{}` is a service of a lab, and the experiment has none", parsed.host);
+            mistakes.add(url.span, message, "write `lab: replicas`, or the address of what runs");
+        }
+        Some(Lab::Replicas(_)) if !LAB_SERVICES.contains(&service) => {
+            let hint = nearest(service, &LAB_SERVICES).map_or_else(
+                || format!("known: {}", list_of(&LAB_SERVICES)),
+                |near| format!("did you mean `{near}.lab`?"),
+            );
+            mistakes.add(url.span, format!("the lab has no service `{service}`"), hint);
+        }
+        Some(_) => {}
+    }
+}
+
+fn positive(field: &str, value: &Located<Duration>, example: &str, mistakes: &mut Mistakes) {
+    if value.is_zero() {
+        let message = format!("`{field}` must be positive, got `{}`", value.value);
+        mistakes.add(value.span, message, format!("write a duration such as `{example}`"));
+    }
+}
+
+/// Headers must be possible ones, and not those that follow from the body and the connection.
+fn headers(headers: &BTreeMap<String, String>, span: Span, mistakes: &mut Mistakes) {
+    const OURS: [&str; 3] = ["content-length", "transfer-encoding", "connection"];
+    for (name, value) in headers {
+        let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        if name.is_empty() || !name.chars().all(token) {
+            mistakes.add(span, format!("`{name}` can't be a header's name"), "use letters, digits and `-`");
+        } else if OURS.contains(&name.to_lowercase().as_str()) {
+            mistakes.add(span, format!("the header `{name}` is set by the load itself"), "leave it out");
+        }
+        if value.chars().any(|c| c.is_control() && c != '\t') {
+            let message = format!("the header `{name}` has a line break or control character in its value");
+            mistakes.add(span, message, "write it on one line");
+        }
+    }
+}
+
+fn json_templates(json: &serde_json::Value, span: Span, mistakes: &mut Mistakes) {
+    match json {
+        serde_json::Value::String(text) => templates(text, span, mistakes),
+        serde_json::Value::Array(items) => items.iter().for_each(|item| json_templates(item, span, mistakes)),
+        serde_json::Value::Object(fields) => {
+            fields.values().for_each(|value| json_templates(value, span, mistakes));
+        }
+        _ => {}
+    }
+}
+
+/// Every `{{ … }}` must be a template there is.
+fn templates(text: &str, span: Span, mistakes: &mut Mistakes) {
+    for part in text.split("{{").skip(1) {
+        let Some((inside, _)) = part.split_once("}}") else {
+            mistakes.add(span, "a `{{` of this body is never closed", "write `{{ uuid }}`");
+            continue;
+        };
+        let inside = inside.trim();
+        let name = inside.split('(').next().unwrap_or_default().trim();
+        let arguments = inside.strip_prefix(name).unwrap_or_default().trim();
+        if !TEMPLATES.contains(&name) {
+            let hint = nearest(name, &TEMPLATES).map_or_else(
+                || format!("known: {}", list_of(&TEMPLATES)),
+                |near| format!("did you mean `{near}`?"),
+            );
+            mistakes.add(span, format!("unknown template `{name}`"), hint);
+        } else if name == "int" && !int_arguments(arguments) {
+            mistakes.add(
+                span,
+                format!("`{inside}` is not a range"),
+                "write `{{ int(1, 100) }}`, lowest first",
+            );
+        } else if name != "int" && !arguments.is_empty() {
+            mistakes.add(span, format!("`{name}` takes no arguments"), format!("write `{{{{ {name} }}}}`"));
+        }
+    }
+}
+
+fn int_arguments(text: &str) -> bool {
+    let inside = text.strip_prefix('(').and_then(|text| text.strip_suffix(')'));
+    let numbers = inside.and_then(|text| text.split_once(','));
+    let number = |text: &str| text.trim().parse::<i64>().ok();
+    numbers.and_then(|(low, high)| number(low).zip(number(high))).is_some_and(|(low, high)| low <= high)
+}

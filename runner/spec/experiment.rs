@@ -1,0 +1,294 @@
+//! The experiment language's types: what a file may say, with the docs a user reads.
+//!
+//! Field docs here are user documentation: `chaos schema` and the language reference are made from them.
+//! Names of targets, loads and SLOs are resolved by `check.rs`, not here.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::decode::{Located, Named};
+use super::expr::{Check, Condition, StatusSet};
+use super::{Lab, PhaseEnd, Pick, TargetLimit};
+use crate::fault::Fault;
+use crate::units::{Duration, Rate, Ratio};
+use crate::{choice, record, tagged};
+
+record! {
+    /// A resilience experiment: a system, the load on it, what is broken when, and what must hold.
+    pub struct Experiment ("experiment") {
+        /// What is claimed, in one line: "checkout survives one slow replica".
+        pub experiment: Located<String>,
+        /// Why it is worth knowing; printed in reports.
+        pub why: Option<String>,
+        /// Seed of every random choice: targets, arrivals, jitter, templates.
+        pub seed: u64 = 1,
+        /// A system to start for the run and take down after it. Left out: whatever runs already.
+        pub lab: Option<Located<Lab>>,
+        /// Containers that faults aim at, by a name of your choosing.
+        pub targets: Named<Target>,
+        /// Streams of requests that run all along, by name.
+        pub load: Named<Load>,
+        /// Service-level objectives over the load, by name.
+        pub slos: Named<Slo>,
+        /// What holds while all is well. Must hold before anything is broken, and again at the end.
+        pub steady_state: Vec<Steady>,
+        /// What happens, in order, by name.
+        pub phases: Named<Phase>,
+        /// Guards: when one of these becomes true, everything is healed and the run stops.
+        pub abort: Vec<Located<Check>>,
+        /// What must hold in each phase, by the phase's name. A phase with faults and no entry here is
+        /// judged by the steady state itself.
+        pub expect: Named<Vec<Located<Check>>>,
+        /// Bounds on the damage; exceeding one is refused when planning.
+        pub limits: Limits = Limits::default(),
+    }
+}
+
+record! {
+    /// Which containers. Several selectors narrow each other; at least one is needed.
+    pub struct Target ("target") {
+        /// The container's exact name.
+        pub name: Option<String>,
+        /// A regular expression that the whole container name matches.
+        pub re: Option<Located<String>>,
+        /// A label, as `key` or `key=value`.
+        pub label: Option<String>,
+        /// The compose or lab service.
+        pub service: Option<String>,
+        /// The image, with or without its tag.
+        pub image: Option<String>,
+        /// A network the container is attached to.
+        pub network: Option<String>,
+        /// How many of the matching containers: `all`, a number, or a percentage (rounded up). Drawn by
+        /// the experiment's seed.
+        pub pick: Located<Pick> = Located { value: Pick::All, span: crate::error::Span::default() },
+    }
+}
+
+record! {
+    /// An open-model stream of HTTP requests: arrivals do not wait for answers.
+    pub struct Load ("load") {
+        /// Arrivals a second, all requests together.
+        pub rate: Located<Rate>,
+        /// How arrivals are spaced.
+        pub arrivals: Arrivals = Arrivals::Poisson,
+        /// After this long, counted from the intended instant, a request is given up as timed out.
+        pub timeout: Located<Duration> = Located { value: Duration::from_s(10), span: crate::error::Span::default() },
+        /// Requests under way at once; arrivals beyond it are counted as dropped, not sent later.
+        pub max_in_flight: Located<u32> = Located { value: 10_000, span: crate::error::Span::default() },
+        /// Headers sent with every request.
+        pub headers: BTreeMap<String, String>,
+        /// What is sent: one drawn by weight for each arrival.
+        pub requests: Located<Vec<Request>>,
+    }
+}
+
+choice! {
+    /// How arrivals are spaced.
+    pub enum Arrivals ("arrivals") {
+        /// Exponential gaps, as independent users make.
+        Poisson = "poisson",
+        /// Equal gaps.
+        Constant = "constant",
+    }
+}
+
+record! {
+    /// One kind of request. Exactly one of the methods names its URL: `http://HOST[:PORT]/PATH`, where
+    /// `SERVICE.lab` as the host means the published port of a lab's service.
+    pub struct Request ("request") {
+        /// Its name in reports; the method and path where left out.
+        pub name: Option<String>,
+        /// URL of a GET request.
+        pub get: Option<Located<String>>,
+        /// URL of a HEAD request.
+        pub head: Option<Located<String>>,
+        /// URL of a POST request.
+        pub post: Option<Located<String>>,
+        /// URL of a PUT request.
+        pub put: Option<Located<String>>,
+        /// URL of a PATCH request.
+        pub patch: Option<Located<String>>,
+        /// URL of a DELETE request.
+        pub delete: Option<Located<String>>,
+        /// Its share of the arrivals, relative to the other requests'.
+        pub weight: Located<u32> = Located { value: 1, span: crate::error::Span::default() },
+        /// Headers, added to the load's.
+        pub headers: BTreeMap<String, String>,
+        /// Body as text. Templates: `{{ uuid }}`, `{{ counter }}`, `{{ int(1, 100) }}`, `{{ timestamp }}`.
+        pub body: Option<Located<String>>,
+        /// Body as JSON, with templates in its texts; sets the content type.
+        pub json: Option<Located<serde_json::Value>>,
+        /// What makes an answer good.
+        pub expect: Expect = Expect::default(),
+    }
+}
+
+record! {
+    /// What makes an answer good; anything else is bad.
+    pub struct Expect ("expect") {
+        /// Status codes: `200`, `2xx`, `< 500`, or a list of these.
+        pub status: StatusSet = StatusSet::default(),
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "`record!` derives the same for every record")]
+impl Default for Expect {
+    fn default() -> Self {
+        Self { status: StatusSet::default() }
+    }
+}
+
+record! {
+    /// A service-level objective over a load.
+    pub struct Slo ("slo") {
+        /// The load it is measured on.
+        pub load: Located<String>,
+        /// When a request counts as good: `status < 500`, `latency < 300ms`, joined by `and`.
+        pub good: Located<Condition>,
+        /// The share of requests that must be good.
+        pub objective: Located<Ratio>,
+        /// The period the error budget is for.
+        pub window: Located<Duration> = Located { value: Duration::from_s(30 * 86_400), span: crate::error::Span::default() },
+    }
+}
+
+/// One line of the steady state: an expression over the load, or a probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Steady {
+    /// `p99(latency) < 300ms over 10s`
+    Check(Located<Check>),
+    /// `probe: { http: { get: URL, expect: { status: 200 } } }`
+    Probe(Located<ProbeEntry>),
+}
+
+record! {
+    /// A probe as an entry of the steady state.
+    pub struct ProbeEntry ("probe entry") {
+        /// What is asked of the system itself.
+        pub probe: Probe,
+    }
+}
+
+tagged! {
+    /// A question put to the system beside the load.
+    pub enum Probe ("probe") {
+        /// One HTTP request.
+        Http(HttpProbe) = "http",
+    }
+}
+
+record! {
+    /// An HTTP request that must be answered as expected.
+    pub struct HttpProbe ("http probe") {
+        /// The URL; `SERVICE.lab` as the host means the published port of a lab's service.
+        pub get: Located<String>,
+        /// Headers to send.
+        pub headers: BTreeMap<String, String>,
+        /// What makes the answer good.
+        pub expect: Expect = Expect::default(),
+        /// How long it may take.
+        pub timeout: Duration = Duration::from_s(2),
+        /// How often it is asked.
+        pub every: Located<Duration> = Located { value: Duration::from_s(1), span: crate::error::Span::default() },
+    }
+}
+
+record! {
+    /// A stretch of the run. Exactly one of `for` and `at_most` says when it ends.
+    pub struct Phase ("phase") {
+        /// It lasts this long.
+        pub duration ("for"): Option<Located<Duration>>,
+        /// It lasts at most this long, and ends earlier when `until` comes true.
+        pub at_most: Option<Located<Duration>>,
+        /// With `at_most`: what ends it.
+        pub until: Option<Located<PhaseEnd>>,
+        /// What is broken while it lasts; all of it is undone at its end.
+        pub faults: Vec<Located<Fault>>,
+    }
+}
+
+record! {
+    /// Bounds on the damage (the blast radius), checked when planning and again when applying.
+    pub struct Limits ("limits") {
+        /// The most containers of any one service that may be hit: a number or a percentage.
+        pub targets: Option<Located<TargetLimit>>,
+        /// The longest a fault may last.
+        pub fault: Option<Located<Duration>>,
+    }
+}
+
+#[expect(clippy::derivable_impls, reason = "`record!` derives the same for every record")]
+impl Default for Limits {
+    fn default() -> Self {
+        Self { targets: None, fault: None }
+    }
+}
+
+impl Phase {
+    /// The longest the phase can last.
+    pub fn longest(&self) -> Duration {
+        self.duration.as_ref().or(self.at_most.as_ref()).map_or(Duration::ZERO, |located| located.value)
+    }
+}
+
+impl Request {
+    /// The method and URL; nothing unless exactly one was given.
+    pub fn method_and_url(&self) -> Option<(&'static str, &Located<String>)> {
+        let given: Vec<_> = [
+            ("GET", &self.get),
+            ("HEAD", &self.head),
+            ("POST", &self.post),
+            ("PUT", &self.put),
+            ("PATCH", &self.patch),
+            ("DELETE", &self.delete),
+        ]
+        .into_iter()
+        .filter_map(|(method, url)| url.as_ref().map(|url| (method, url)))
+        .collect();
+        match given.as_slice() {
+            [one] => Some(*one),
+            _ => None,
+        }
+    }
+}
+
+impl super::decode::Decode for Steady {
+    fn decode(node: &super::node::Node, mistakes: &mut super::decode::Mistakes) -> Option<Self> {
+        if matches!(node.value, super::node::Value::Map(_)) {
+            Located::<ProbeEntry>::decode(node, mistakes).map(Self::Probe)
+        } else {
+            Located::<Check>::decode(node, mistakes).map(Self::Check)
+        }
+    }
+}
+
+impl schemars::JsonSchema for Steady {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Steady".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let check = generator.subschema_for::<Check>();
+        let probe = generator.subschema_for::<ProbeEntry>();
+        schemars::json_schema!({ "anyOf": [check, probe], "description": "One line of the steady state: an expression over the load, or a probe." })
+    }
+}
+
+impl std::fmt::Display for Steady {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Check(check) => check.value.fmt(f),
+            Self::Probe(entry) => entry.value.probe.fmt(f),
+        }
+    }
+}
+
+impl std::fmt::Display for Probe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Http(http) => write!(f, "http GET {}", http.get.value),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Every mistake that a file can hold, with what is said about it: the saved answers stand beside this file.
+
+use super::*;
+
+/// Parses each text, which must be refused, and compares all that is said with the saved answers.
+fn check_refused(group: &str, texts: &[String]) {
+    let answers: Vec<_> = texts.iter().map(|text| refused(&input(text))).collect();
+    insta::assert_snapshot!(group, answers.join("\n\n------\n\n"));
+}
+
+fn refused(input: &Input) -> String {
+    match parse(input) {
+        Ok(_) => panic!("this was accepted:\n{}", input.all_text()),
+        Err(problems) => problems.to_string(),
+    }
+}
+
+#[test]
+fn says_what_is_not_yaml() {
+    let nested = format!("experiment: {}x", "[".repeat(yaml::MAX_DEPTH + 1));
+    let nodes = format!("\n{}", "- a\n".repeat(yaml::MAX_NODES));
+    let laughs = (b'b'..=b'f').fold("a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned(), |text, name| {
+        let (name, last) = (char::from(name), char::from(name - 1));
+        let aliases = vec![format!("*{last}"); 10].join(", ");
+        format!("{text}{name}: &{name} [{aliases}]\n")
+    });
+    let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), vec!["*a"; 20].join(", "));
+    let large = format!("\n{}", "#".repeat(yaml::MAX_TEXT_BYTES));
+    let texts = [
+        "",
+        "# only a comment\n",
+        "experiment: a\u{7}b\n",
+        "experiment: one\n---\nexperiment: two\n",
+        "experiment: &a [*a]\n",
+        "experiment: *nowhere\n",
+        "? [a, b]\n: c\n",
+        "defaults: &d { a: 1 }\nexperiment: { <<: *d }\n",
+        "experiment: !!str 7\n",
+        "experiment: one\nexperiment: two\nseed: 1\nseed: 2\n",
+        "experiment: it holds: always\n",
+        "experiment:\n\tseed: 1\n",
+        "experiment: \"unfinished\n",
+        "experiment: \"a\\qb\"\n",
+        "experiment: > folded\n",
+        "experiment: [a, b\n",
+        "experiment: { a: 1\nseed: 2\n",
+        "experiment: %a\n",
+        "experiment: @a\n",
+        "experiment: `a`\n",
+        "experiment: a\n seed: 1\nlab: x\n",
+        "experiment: [a] b\n",
+        "- a\nb: c\n",
+        &nested,
+        &nodes,
+        &laughs,
+        &long,
+        &large,
+    ];
+    check_refused("not_yaml", &texts.map(str::to_owned));
+}
+
+#[test]
+fn says_what_a_field_takes() {
+    let texts = [
+        "just text\n".to_owned(),
+        "- a list\n".to_owned(),
+        "seed: 1\n".to_owned(),
+        changed(&[("why:", "whyy:"), ("seed:", "zzz:")]),
+        changed(&[("seed: 42", "seed: -1"), ("weight: 4", "weight: 4.5")]),
+        changed(&[("seed: 42", "seed: lots"), ("weight: 4", "weight: [4]")]),
+        changed(&[("why: the", "why: [the]\nlimits2: the")]),
+        changed(&[("rate: 2000/s", "rate: 2000"), ("for: 20s", "for: 20"), ("95%", "0.95")]),
+        changed(&[("rate: 2000/s", "rate: { per_second: 2000 }"), ("for: 20s", "for:")]),
+        changed(&[("pick: 1", "pick: 101%"), ("targets: 50%", "targets: half")]),
+        changed(&[("lab: replicas", "lab: replica")]),
+        changed(&[("lab: replicas", "lab: compose")]),
+        changed(&[("lab: replicas", "lab: { replicas: {}, compose: x }")]),
+        changed(&[("lab: replicas", "lab: {}")]),
+        changed(&[("lab: replicas", "lab: [replicas]")]),
+        changed(&[("until: steady", "until: stable")]),
+        changed(&[("- latency: { on: one-api, delay: 200ms, jitter: 20ms }", "- latency:")]),
+        changed(&[("delay: 200ms, jitter: 20ms", "delay: 200ms, direction: out, ports: [http, 99999]")]),
+        changed(&[("latency: { on: one-api, delay: 200ms, jitter: 20ms }", "delay: { on: one-api }")]),
+        changed(&[("latency: { on: one-api, delay: 200ms, jitter: 20ms }", "latency")]),
+        changed(&[(
+            "latency: { on: one-api, delay: 200ms, jitter: 20ms }",
+            "kill: { on: one-api, restart: yes }",
+        )]),
+        changed(&[("  one-api: {", "  one-api: [ {"), ("pick: 1 }", "pick: 1 } ]")]),
+        changed(&[("targets:\n  one-api: { service: api, pick: 1 }", "targets: one-api")]),
+        changed(&[("abort: [ rate(good) < 80% over 3s ]", "abort: rate(good) < 80% over 3s")]),
+        changed(&[("  baseline: { for: 20s }", "  baseline: 20s")]),
+        changed(&[("expect: { status: 200 }", "expect: { status: ok }")]),
+        changed(&[("expect: { status: 200 }", "expect: { status: [200, 2x, 600] }")]),
+        changed(&[("expect: { status: 200 }", "expect: { status: [] }")]),
+        changed(&[("expect: { status: 200 }", "expect: { status: { is: 200 } }")]),
+        changed(&[("probe: { http:", "probes: { http:")]),
+        changed(&[("probe: { http:", "probe: { tcp:")]),
+    ];
+    check_refused("fields", &texts);
+}
+
+#[test]
+fn says_where_an_expression_is_wrong() {
+    let checks = [
+        "p99x(latency) < 300ms",
+        "percentile(latency) < 300ms",
+        "xyz(latency) < 300ms",
+        "< 300ms",
+        "p99 < 300ms",
+        "p99() < 300ms",
+        "p99(, a) < 300ms",
+        "p99(latency, ) < 300ms",
+        "p99(latency, shoppers, more) < 300ms",
+        "p99(latency < 300ms",
+        "latency) < 300ms",
+        "p0(latency) < 300ms",
+        "p100(latency) < 300ms",
+        "p9.9.9(latency) < 300ms",
+        "p99(latncy) < 300ms",
+        "p99(good) < 300ms",
+        "p99(latency)",
+        "p99(latency) = 300ms",
+        "p99(latency) is 300ms",
+        "p99(latency) < 300",
+        "p99(send_lag) < 1%",
+        "p99(latency) <",
+        "p99(latency) < 300ms for 10s",
+        "p99(latency) < 300ms over",
+        "p99(latency) < 300ms over 10",
+        "p99(latency) < 300ms over 0s",
+        "p99(latency) < 300ms over 10s over 20s",
+        "mean(latency) < fast",
+        "max() < 1s",
+        "rate(good) >= 99.9",
+        "rate(good) >= 5ms",
+        "rate(god) >= 99.9%",
+        "rate(latency) >= 99.9%",
+        "count(dropped) == none",
+        "count(dropped) == 1.5",
+        "count(dropped) > 1%",
+        "slo()",
+        "slo(availability, shoppers)",
+        "slo(availability) > 99%",
+        "slo(availability) always",
+        "time_to_steady",
+        "time_to_steady < 10",
+        "time_to_steady < 10s over 5s",
+        "'p99(latncy) < 300ms'",
+        "\"p99(latency)\\t< 300\"",
+        "é(latency) < 300ms",
+        "p99(latency) < é300ms",
+    ];
+    let lines: String = checks.iter().map(|check| format!("  - {check}\n")).collect();
+    let goods = [
+        "status < 500 or latency < 1s",
+        "status < 500 && latency < 1s",
+        "stats < 500",
+        "code < 500",
+        "status",
+        "status < 5xx",
+        "status < 99",
+        "status < 500 and",
+        "latency < 300",
+        "latency < 300ms and colour == blue",
+    ];
+    let slos: String = goods
+        .iter()
+        .enumerate()
+        .map(|(index, good)| format!("  slo{index}: {{ load: shoppers, good: {good}, objective: 99% }}\n"))
+        .collect();
+    let texts = [
+        changed(&[("steady_state:\n", &format!("steady_state:\n{lines}"))]),
+        changed(&[("slos:\n", &format!("slos:\n{slos}"))]),
+        changed(&[("[ rate(good) < 80% over 3s ]", "[ p99(latency, shoppers) > 1s ]")]),
+        changed(&[
+            ("rate(good) < 80% over 3s", "*guard"),
+            ("seed: 42", "seed: 42\nwhy2: &guard rate(god) > 1%"),
+        ]),
+        changed(&[("- rate(good) >= 99.9% over 10s", "- |\n    rate(god) >= 99.9%")]),
+    ];
+    check_refused("expressions", &texts);
+}
+
+#[test]
+fn says_what_does_not_fit_together() {
+    let fault = "latency: { on: one-api, delay: 200ms, jitter: 20ms }";
+    let get = "get: http://127.0.0.1:8080/cart";
+    let phases = "  baseline: { for: 20s }\n";
+    let json = "json: { item: \"{{ uuid }}\" }";
+    let texts = [
+        changed(&[("on: one-api", "on: one-apy")]),
+        changed(&[("on: one-api", "on: everything")]),
+        changed(&[("targets:\n  one-api: { service: api, pick: 1 }\n", "")]),
+        changed(&[("jitter: 20ms", "peers: [one-api, store.lab, 10.0.0.0/8, '10.0.0.0/33', '::1/129', 10.0.0, a b, x/8]")]),
+        changed(&[(fault, "latency: { on: one-api, delay: 0s }"), ("for: 40s", "for: 40s # positive")]),
+        changed(&[(fault, "kill: { on: one-api, signal: kill }")]),
+        changed(&[(fault, "kill: { on: one-api, signal: 9 }")]),
+        changed(&[(fault, "kill: { on: one-api, signal: SIGHUPP }")]),
+        changed(&[(fault, "partition: { groups: { left: [one-api], right: [stor] } }")]),
+        changed(&[(fault, "partition: { groups: { left: [one-api] } }")]),
+        changed(&[(fault, "partition: { groups: { left: [one-api], right: [one-api] } }")]),
+        changed(&[(fault, "partition: { groups: { left: [one-api], right: [] } }")]),
+        changed(&[("load: shoppers, good: status", "load: shopers, good: status")]),
+        changed(&[("objective: 99.9%, window: 30d", "objective: 100%, window: 0s"), ("95%", "0%")]),
+        changed(&[("slo(availability)", "slo(availibility)"), ("p99(latency) < 400ms", "\"p99(latency, visitors) < 400ms\"")]),
+        changed(&[("  slow-api: [", "  slow-apy: [")]),
+        changed(&[("[ time_to_steady < 10s ]", "[]")]),
+        changed(&[("rate(good) < 80% over 3s", "time_to_steady > 1s, time_to_detect > 1s")]),
+        changed(&[("rate(good) < 80% over 3s", "rate(good) < 80% over 1h")]),
+        changed(&[("for: 20s", "for: 5s")]),
+        changed(&[("p99(latency) < 400ms", "p99(latency) < 400ms over 50s")]),
+        changed(&[(&format!("    faults:\n      - {fault}\n"), "")]),
+        changed(&[("{ service: api, pick: 1 }", "{ pick: 0% }")]),
+        changed(&[("{ service: api, pick: 1 }", "{ service: '', label: =x, re: 'api-[' }")]),
+        changed(&[("  one-api: {", "  'one/api': {"), ("on: one-api", "on: one/api")]),
+        changed(&[("  one-api: {", &format!("  {}: {{", "x".repeat(65))), ("on: one-api", &format!("on: {}", "x".repeat(65)))]),
+        changed(&[("  one-api: {", "  ' one-api': {"), ("on: one-api", "on: ' one-api'")]),
+        changed(&[(get, "weight: 2")]).replacen("        weight: 4\n", "", 1),
+        changed(&[(get, "get: http://127.0.0.1/\n        put: http://127.0.0.1/")]),
+        changed(&[(get, "get: https://127.0.0.1/")]),
+        changed(&[(get, "get: http://gatewey.lab/")]),
+        changed(&[(get, "get: http://gateway.lab/"), ("lab: replicas\n", "")]),
+        changed(&[("weight: 4", "weight: 0"), ("rate: 2000/s", "rate: 0/s\n    timeout: 0s\n    max_in_flight: 0")]),
+        changed(&[("rate: 2000/s", "rate: 1e9/s")]),
+        changed(&[(json, "json: { item: \"{{ uid }} {{ int(5, 1) }} {{ int }} {{ uuid(4) }} {{ unclosed\" }")]),
+        changed(&[(json, "json: 1\n        body: '{{ nothing }}'")]),
+        changed(&[("weight: 4", "headers: { 'a b': x, Content-Length: 7, x-y: \"a\\nb\" }")]),
+        changed(&[("    requests:", "    headers: { 'x:': 1 }\n    requests: []\n    unused:")]),
+        changed(&[("http: { get: http://127.0.0.1:8080/health,", "http: { get: nowhere, timeout: 0s, every: 1ms,")]),
+        changed(&[(phases, "")]),
+        changed(&[(phases, "  baseline: {}\n")]),
+        changed(&[(phases, "  baseline: { for: 20s, at_most: 30s }\n")]),
+        changed(&[(phases, "  baseline: { for: 20s, until: steady }\n")]),
+        changed(&[(phases, "  baseline: { at_most: 20s }\n")]),
+        changed(&[(phases, "  baseline: { for: 0s }\n"), ("at_most: 30s", "at_most: 0s")]),
+        changed(&[("fault: 5m", "fault: 10s")]),
+        changed(&[("targets: 50%, fault: 5m", "targets: 0%, fault: 0s")]),
+        changed(&[("lab: replicas", "lab: { replicas: { apis: 21, timeout: 0s, hedge: 0s, eject_after: 0, eject_for: 0s } }")]),
+        changed(&[("lab: replicas", "lab: { compose: '' }")]),
+        changed(&[("experiment: checkout survives one slow replica", "experiment: ''")]),
+        "experiment: nothing happens\n".to_owned(),
+        "experiment: nothing judges\ntargets: { a: { name: a } }\nphases: { bad: { for: 1s, faults: [ { pause: { on: a } } ] } }\n".to_owned(),
+        "experiment: no steady state\nphases: { a: { at_most: 1s, until: steady } }\nexpect: { a: [ time_to_detect < 1s, rate(good) > 1% ] }\n".to_owned(),
+        format!("experiment: many\nphases:\n{}", (0..=check::MAX_PHASES).map(|n| format!("  p{n}: {{ for: 1s }}\n")).collect::<String>()),
+        format!("experiment: many\nphases: {{ a: {{ for: 1s }} }}\nload:\n{}", (0..=check::MAX_LOADS).map(|n| format!("  l{n}: {{ rate: 1/s, requests: [ {{ get: http://a }} ] }}\n")).collect::<String>()),
+        format!("experiment: many\ntargets: {{ a: {{ name: a }} }}\nslos: {{}}\nexpect: {{ a: [ time_to_detect < 1s ] }}\nphases:\n  a:\n    for: 1s\n    faults:\n{}", "      - pause: { on: a }\n".repeat(check::MAX_FAULTS + 1)),
+    ];
+    check_refused("cross_field", &texts);
+}
+
+#[test]
+fn all_mistakes_of_a_file_come_at_once() {
+    let text = changed(&[
+        ("experiment: checkout survives one slow replica", "experiment: []"),
+        ("seed: 42", "sed: 42"),
+        ("rate: 2000/s", "rate: 2000"),
+        ("status < 500", "stats < 500"),
+        ("on: one-api", "on: one-apy"),
+        ("slow-api: [ p99", "slow-apy: [ p99"),
+        ("fault: 5m", "fault: 5"),
+    ]);
+    let problems = parse(&input(&text)).unwrap_err();
+    let lines: Vec<_> = problems
+        .list
+        .iter()
+        .map(|problem| crate::error::line_and_column(&text, problem.span.start).0)
+        .collect();
+    assert_eq!(problems.list.len(), 7, "{problems}");
+    assert!(lines.is_sorted(), "{lines:?}");
+}
+
+#[test]
+fn says_which_variable_is_missing() {
+    let variables = [("CHECKOUT_RATE", "lots"), ("LONG", &"x".repeat(1 << 20))];
+    let variables: BTreeMap<_, _> = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let answers = [
+        changed(&[("rate: 2000/s", "rate: ${CHECKOUT_RAT}"), ("seed: 42", "seed: '${SEED}'")]),
+        changed(&[("rate: 2000/s", "rate: ${CHECKOUT_RATE}"), ("seed: 42", "seed: ${SEED:-x}")]),
+        changed(&[("why: the", "why: ${1X} ${} the"), ("seed: 42", "seed: ${SEED")]),
+        changed(&[("pick: 1", "pick: ${PICK}")]),
+        changed(&[("why: the", "why: |\n  first\n  ${MISSING}\nlimits2: the")]),
+        changed(&[("rate(good) >= 99.9% over 10s", "rate(${WHAT:-god}) >= 99.9%")]),
+        changed(&[("why: the", "why: ${LONG}${LONG}${LONG}${LONG}${LONG} the")]),
+    ]
+    .map(|text| refused(&Input { variables: variables.clone(), ..input(&text) }));
+    insta::assert_snapshot!("variables", answers.join("\n\n------\n\n"));
+}
+
+#[test]
+fn says_which_override_is_wrong() {
+    let answers = [
+        &["load.shoppers.rat=100/s", "seed=x"][..],
+        &["load.shopers.rate=100/s"],
+        &["phases.slow-api.faults.1.latency.delay=1s", "phases.slow-api.faults.first.latency.delay=1s"],
+        &["load.shoppers.rate.per_second=100"],
+        &["load..rate=100/s"],
+        &["lod.shoppers.rate=100/s"],
+        &["slos.fast.good=latncy < 1s", "steady_state.0=rate(god) > 1%"],
+        &["steady_state=[rate(god) > 1%, ': ']"],
+        &["why=[unclosed"],
+        &["why=!tag x"],
+        &["abort.5=rate(good) < 1%"],
+        &["limits={targets: 0%}"],
+        &["steady_state.0.probe.http.get=x"],
+    ]
+    .map(|sets| refused(&overridden(sets)));
+    insta::assert_snapshot!("overrides", answers.join("\n\n------\n\n"));
+}

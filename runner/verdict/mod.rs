@@ -1,0 +1,247 @@
+//! The verdict: a pure function of the plan and the journal.
+//!
+//! [`judge`] reads what happened and says whether the system kept its promises, with the evidence. The same
+//! journal gives the same [`Judgement`], today and in a year; reports render it and add nothing. Its JSON
+//! form is report.json, whose schema `chaos schema report` prints.
+
+mod figures;
+mod judge;
+mod timeline;
+
+pub use judge::judge;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The format of report.json.
+pub const SCHEMA: &str = "chaos.report/1";
+
+/// Whether the system kept its promises, and how that is known. No data is null, never 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Judgement {
+    /// `chaos.report/1`.
+    pub schema: String,
+    /// The experiment's claim.
+    pub experiment: String,
+    /// Why it is worth knowing.
+    pub why: Option<String>,
+    /// The run's id.
+    pub run: String,
+    /// Wall-clock start, RFC 3339 in UTC.
+    pub started: String,
+    /// From the start to the last event of the journal, in seconds.
+    pub duration_s: f64,
+    /// The verdict in a word.
+    pub verdict: Verdict,
+    /// The exit code, 0 to 7.
+    pub exit_code: u8,
+    /// The verdict in a sentence.
+    pub sentence: String,
+    /// Why the verdict is not `held`; of a held run, empty.
+    pub reasons: Vec<Reason>,
+    /// Every check that was judged, in the order of phases.
+    pub checks: Vec<Checked>,
+    /// The phases that took place, in order.
+    pub phases: Vec<PhaseReport>,
+    /// The SLOs, over the whole run.
+    pub slos: Vec<SloReport>,
+    /// The faults, in order of the plan.
+    pub faults: Vec<FaultReport>,
+    /// How long things took.
+    pub timings: Timings,
+    /// How well the generator did its own job; null without load.
+    pub generator: Option<GeneratorReport>,
+}
+
+/// The verdict in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Steady state and every expectation held.
+    Held,
+    /// An SLO or an expectation was broken.
+    Failed,
+    /// The run says nothing.
+    Invalid,
+    /// Steady state did not hold before anything was broken.
+    BaselineUnmet,
+    /// Stopped by a guard or by the user; healed.
+    Aborted,
+    /// Something could not be healed.
+    Unhealed,
+}
+
+impl Verdict {
+    /// The verdict as report.json has it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Failed => "failed",
+            Self::Invalid => "invalid",
+            Self::BaselineUnmet => "baseline_unmet",
+            Self::Aborted => "aborted",
+            Self::Unhealed => "unhealed",
+        }
+    }
+}
+
+/// One reason for a verdict other than `held`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Reason {
+    /// The check that failed, or what went wrong.
+    pub check: String,
+    /// The phase; null where it belongs to none.
+    pub phase: Option<String>,
+    /// The value with its unit; null: no data.
+    pub value: Option<String>,
+    /// What it was compared with; null where nothing was compared.
+    pub threshold: Option<String>,
+    /// When, in seconds since the run's start; null where no instant applies.
+    pub at_s: Option<f64>,
+}
+
+/// One check and what it came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Checked {
+    /// The check's text.
+    pub check: String,
+    /// The phase it was judged on; null: the whole run.
+    pub phase: Option<String>,
+    /// The value with its unit; null: no data.
+    pub value: Option<String>,
+    /// What it was compared with.
+    pub threshold: String,
+    /// Did it hold? null: no data.
+    pub holds: Option<bool>,
+}
+
+/// A phase that took place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PhaseReport {
+    /// Its name.
+    pub name: String,
+    /// Its measured start, in seconds since the run's start: of a phase with faults, the first onset.
+    pub from_s: f64,
+    /// Its measured end: of a phase with faults, the last undo.
+    pub to_s: f64,
+    /// What each load measured in it, by name.
+    pub load: BTreeMap<String, LoadReport>,
+}
+
+/// What a load measured in a phase. `scheduled` is the sum of the six boxes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LoadReport {
+    /// Arrivals whose intended instant lies in the phase.
+    pub scheduled: u64,
+    /// Answered as expected.
+    pub good: u64,
+    /// Answered, not as expected.
+    pub bad: u64,
+    /// Not answered in time.
+    pub timed_out: u64,
+    /// Not answered: refused, reset, malformed.
+    pub failed: u64,
+    /// Not sent: the in-flight cap was reached.
+    pub dropped: u64,
+    /// In flight when the load ended.
+    pub cut_off: u64,
+    /// Scheduled arrivals a second; null for a phase of no length.
+    pub rate_per_s: Option<f64>,
+    /// From the intended instant to the end; null if nothing ended.
+    pub latency_ms: Option<Percentiles>,
+    /// From sending to the end; null if nothing ended.
+    pub service_ms: Option<Percentiles>,
+    /// From the intended instant to sending; null if nothing was sent.
+    pub send_lag_ms: Option<Percentiles>,
+    /// Answers by status code.
+    pub statuses: BTreeMap<u16, u64>,
+    /// Failures by class.
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// Percentiles in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Percentiles {
+    /// The median.
+    pub p50: f64,
+    /// 90%.
+    pub p90: f64,
+    /// 95%.
+    pub p95: f64,
+    /// 99%.
+    pub p99: f64,
+    /// 99.9%.
+    pub p999: f64,
+    /// The longest.
+    pub max: f64,
+}
+
+/// An SLO over the whole run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SloReport {
+    /// Its name.
+    pub name: String,
+    /// The share that must be good, 0 to 1.
+    pub objective: f64,
+    /// The share that was; null: no data.
+    pub good_ratio: Option<f64>,
+    /// The share of the window's error budget that the run's bad events spent, at the run's own rate of
+    /// events over the whole window (budget by events); null: no data.
+    pub budget_spent_ratio: Option<f64>,
+    /// Bad ratio over allowed bad ratio; null: no data.
+    pub burn_rate: Option<f64>,
+    /// Was the objective met? null: no data.
+    pub held: Option<bool>,
+}
+
+/// A fault, asked and got.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FaultReport {
+    /// Its name in the plan.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// What carried it out; null if it was never armed.
+    pub engine: Option<String>,
+    /// One line for people.
+    pub summary: String,
+    /// True if what was seen inside every target proves it.
+    pub proven: bool,
+    /// One per step.
+    pub targets: Vec<FaultTarget>,
+}
+
+/// One container of a fault.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FaultTarget {
+    /// The container's name.
+    pub container: String,
+    /// Measured onset, in seconds since the run's start; null if it never took effect.
+    pub applied_s: Option<f64>,
+    /// Measured end; null if it is still in effect or irreversible.
+    pub undone_s: Option<f64>,
+    /// What was seen of it, as the journal has it; empty if nothing was.
+    pub evidence: BTreeMap<String, serde_json::Value>,
+}
+
+/// How long things took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Timings {
+    /// From the first onset until a guard fired or the steady state was seen broken; null if neither was.
+    pub time_to_detect_s: Option<f64>,
+    /// From the last undo until the steady state held; null if it did not.
+    pub time_to_steady_s: Option<f64>,
+}
+
+/// How well the generator did its own job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GeneratorReport {
+    /// From intended instant to sending, over the whole run; null if nothing was sent.
+    pub send_lag_ms: Option<Percentiles>,
+    /// CPU time over wall time and allowed cores; null if not known.
+    pub cpu_ratio: Option<f64>,
+    /// True if it could not keep its schedule well enough for the figures to mean anything.
+    pub saturated: bool,
+}

@@ -1,0 +1,184 @@
+//! The journal, sorted into what judgement asks about: phases, steps, loads, and what ended the run.
+
+use std::collections::BTreeMap;
+
+use crate::agent::wire::Engine;
+use crate::error::Exit;
+use crate::event::{Entry, Event, Evidence, Generator, Measured, Started, SteadyWhy};
+use crate::load::record::Stats;
+
+/// A phase as it took place.
+pub(super) struct PhaseSpan<'j> {
+    pub name: &'j str,
+    pub from_ns: u64,
+    pub to_ns: u64,
+}
+
+/// What became of a step.
+#[derive(Default)]
+pub(super) struct StepFate<'j> {
+    pub engine: Option<Engine>,
+    pub applied_ns: Option<u64>,
+    pub undone_ns: Option<u64>,
+    pub evidence: Vec<Evidence>,
+    pub not_applied: Option<&'j str>,
+    pub lost: Option<(u64, &'j str)>,
+    pub unhealed: Option<(&'j str, &'j str)>,
+}
+
+/// One look at the steady state.
+pub(super) struct SteadyLook<'j> {
+    pub t_ns: u64,
+    pub why: SteadyWhy,
+    pub holds: Option<bool>,
+    pub since_ns: u64,
+    pub checks: &'j [Measured],
+}
+
+/// One interval of one load.
+pub(super) struct Interval<'j> {
+    pub load: &'j str,
+    pub from_ns: u64,
+    pub to_ns: u64,
+    pub stats: &'j Stats,
+}
+
+/// The journal, sorted.
+#[derive(Default)]
+pub(super) struct Timeline<'j> {
+    pub started: Option<&'j Started>,
+    pub phases: Vec<PhaseSpan<'j>>,
+    pub steps: BTreeMap<u32, StepFate<'j>>,
+    pub intervals: Vec<Interval<'j>>,
+    pub steady: Vec<SteadyLook<'j>>,
+    pub probes: Vec<(u64, &'j str, Option<bool>)>,
+    pub guards: Vec<(u64, &'j Measured)>,
+    pub interrupted: Option<(u64, &'j str)>,
+    pub broke: Vec<(u64, &'j str, Exit)>,
+    pub generator: Option<&'j Generator>,
+    pub finished: bool,
+    pub end_ns: u64,
+}
+
+impl<'j> Timeline<'j> {
+    pub fn new(entries: &'j [Entry]) -> Self {
+        let mut line = Self::default();
+        for entry in entries {
+            // The verdict is no part of what happened: judging twice must give the same.
+            if !matches!(entry.event, Event::Verdict { .. }) {
+                line.end_ns = line.end_ns.max(entry.t_ns);
+            }
+            line.take(entry);
+        }
+        if let Some(last) = line.phases.last_mut()
+            && last.to_ns == u64::MAX
+        {
+            last.to_ns = line.end_ns;
+        }
+        line.intervals.sort_by_key(|interval| interval.from_ns);
+        line
+    }
+
+    fn take(&mut self, entry: &'j Entry) {
+        let t_ns = entry.t_ns;
+        match &entry.event {
+            Event::Started(started) => self.started = Some(started),
+            Event::Phase { name, at_ns } => {
+                if let Some(last) = self.phases.last_mut()
+                    && last.to_ns == u64::MAX
+                {
+                    last.to_ns = *at_ns;
+                }
+                if let Some(name) = name {
+                    self.phases.push(PhaseSpan { name, from_ns: *at_ns, to_ns: u64::MAX });
+                }
+            }
+            Event::Armed { step, engine, .. } => self.step(*step).engine = Some(*engine),
+            Event::Applied { step, at_ns, .. } => self.step(*step).applied_ns = Some(*at_ns),
+            Event::NotApplied { step, why } => self.step(*step).not_applied = Some(why),
+            Event::Evidence { step, evidence } => self.step(*step).evidence.push(evidence.clone()),
+            Event::Undone { step, at_ns, .. } => {
+                let fate = self.step(*step);
+                fate.undone_ns = Some(*at_ns);
+                fate.unhealed = None;
+            }
+            Event::Lost { step, why } => self.step(*step).lost = Some((t_ns, why)),
+            Event::Unhealed { step, why, command } => self.step(*step).unhealed = Some((why, command)),
+            Event::Load { load, from_ns, to_ns, stats } => {
+                self.intervals.push(Interval { load, from_ns: *from_ns, to_ns: *to_ns, stats });
+            }
+            Event::Steady { why, holds, since_ns, checks } => {
+                self.steady.push(SteadyLook { t_ns, why: *why, holds: *holds, since_ns: *since_ns, checks })
+            }
+            Event::Probe { probe, ok, .. } => self.probes.push((t_ns, probe, *ok)),
+            Event::Guard { check } => self.guards.push((t_ns, check)),
+            Event::Interrupted { by } => {
+                self.interrupted.get_or_insert((t_ns, by));
+            }
+            Event::Broke { why, exit } => {
+                self.broke.push((t_ns, why, *exit));
+            }
+            Event::Generator(generator) => self.generator = Some(generator),
+            Event::Finished => self.finished = true,
+            Event::Recovered { .. }
+            | Event::Lab { .. }
+            | Event::Tick(_)
+            | Event::Container { .. }
+            | Event::Verdict { .. } => {}
+        }
+    }
+
+    fn step(&mut self, id: u32) -> &mut StepFate<'j> {
+        self.steps.entry(id).or_default()
+    }
+
+    /// The first onset of all steps.
+    pub fn first_onset_ns(&self) -> Option<u64> {
+        self.steps.values().filter_map(|step| step.applied_ns).min()
+    }
+
+    /// The last undo at or before `at_ns`.
+    pub fn last_undo_ns(&self, at_ns: u64) -> Option<u64> {
+        self.steps.values().filter_map(|step| step.undone_ns).filter(|undone| *undone <= at_ns).max()
+    }
+
+    /// Seconds from the first onset until a guard fired or the steady state was seen broken.
+    pub fn time_to_detect_s(&self) -> Option<f64> {
+        let onset = self.first_onset_ns()?;
+        let guards = self.guards.iter().map(|(t_ns, _)| *t_ns);
+        let broken = self
+            .steady
+            .iter()
+            .filter(|look| look.why == SteadyWhy::Changed && look.holds == Some(false))
+            .map(|look| look.t_ns);
+        guards.chain(broken).filter(|t_ns| *t_ns >= onset).min().map(|t_ns| (t_ns - onset) as f64 / 1e9)
+    }
+
+    /// Seconds from the last undo at or before `phase`'s start (at the latest its end) until the steady
+    /// state held.
+    pub fn time_to_steady_s(&self, phase: &PhaseSpan<'_>) -> Option<f64> {
+        let undone = self.last_undo_ns(phase.from_ns.max(1)).or_else(|| self.last_undo_ns(phase.to_ns))?;
+        self.steady
+            .iter()
+            .find(|look| {
+                look.why == SteadyWhy::Until
+                    && look.holds == Some(true)
+                    && look.t_ns >= phase.from_ns
+                    && look.t_ns <= phase.to_ns.max(phase.from_ns)
+            })
+            .map(|look| look.since_ns.saturating_sub(undone) as f64 / 1e9)
+    }
+
+    /// What the loads measured between two instants, by load.
+    pub fn stats(&self, from_ns: u64, to_ns: u64) -> BTreeMap<&'j str, Stats> {
+        let mut by_load = BTreeMap::<_, Stats>::new();
+        for interval in &self.intervals {
+            // Intervals are cut at phase changes; one whose cut came too late belongs where most of it lies.
+            let middle = interval.from_ns.midpoint(interval.to_ns);
+            if (from_ns..to_ns).contains(&middle) {
+                by_load.entry(interval.load).or_default().merge(interval.stats);
+            }
+        }
+        by_load
+    }
+}

@@ -1,0 +1,178 @@
+//! What is known of a run so far, folded from its events.
+//!
+//! All forms of the view read this and nothing else. Times are of the run's clock; nothing here estimates.
+
+use std::collections::BTreeMap;
+
+use crate::event::{Entry, Event, Started, SteadyWhy, Tick};
+use crate::report::Ink;
+use crate::report::terminal::{Paint, paint};
+use crate::report::text::{self, NAME_MAX_CHARS, clean};
+use crate::units::NS_PER_S;
+
+/// A run so far.
+#[derive(Default)]
+pub(super) struct Watch {
+    /// The run's start; nothing until it was seen.
+    pub started: Option<Box<Started>>,
+    /// The current phase: its index in the plan and its start.
+    pub phase: Option<(usize, u64)>,
+    /// Steps in effect, with the instant at which their phase must end.
+    pub active: BTreeMap<u32, Active>,
+    /// The latest look at the stream.
+    pub tick: Option<Tick>,
+    /// The latest instant.
+    pub now_ns: u64,
+}
+
+/// A step in effect.
+pub(super) struct Active {
+    /// What it is, as `latency api-1`.
+    pub label: String,
+    /// When its phase ends at the latest; nothing where it is irreversible.
+    pub until_ns: Option<u64>,
+}
+
+/// Something worth a line of its own that stays.
+pub(super) struct News {
+    paint: Paint,
+    text: String,
+}
+
+impl News {
+    fn new(paint: Paint, text: String) -> Option<Self> {
+        Some(Self { paint, text })
+    }
+
+    /// The line, painted if there is ink.
+    pub fn line(&self, ink: Ink) -> String {
+        let text = clean(&self.text, 2 * NAME_MAX_CHARS);
+        match self.paint {
+            Paint::Strong => text,
+            style => paint(&text, style, ink),
+        }
+    }
+}
+
+impl Watch {
+    /// Takes an event in; gives a line about it if it is worth one.
+    pub fn on(&mut self, entry: &Entry) -> Option<News> {
+        self.now_ns = entry.t_ns;
+        match &entry.event {
+            Event::Started(started) => {
+                let line = format!("{} ({})", started.plan.experiment, started.run);
+                self.started = Some(started.clone());
+                News::new(Paint::Strong, line)
+            }
+            Event::Recovered { run, healed } => {
+                let what = healed.join(", ");
+                News::new(Paint::Doubt, format!("healed what dead run {run} left behind: {what}"))
+            }
+            Event::Lab { up: true, endpoints } => {
+                let places: Vec<_> = endpoints.iter().map(|(name, at)| format!("{name} at {at}")).collect();
+                News::new(Paint::Strong, format!("lab up: {}", places.join(", ")))
+            }
+            Event::Lab { up: false, .. } => News::new(Paint::Strong, "lab down".into()),
+            Event::Phase { name, .. } => self.on_phase(name.as_deref(), entry.t_ns),
+            Event::Applied { step, asked_ns, at_ns } => {
+                let label = self.label(*step);
+                let took = text::ms(at_ns.saturating_sub(*asked_ns) as f64 / 1e6);
+                self.active
+                    .insert(*step, Active { label: label.clone(), until_ns: self.ends(*step, *at_ns) });
+                News::new(Paint::Doubt, format!("broken: {label} (took {took})"))
+            }
+            Event::NotApplied { step, why } => {
+                News::new(Paint::Bad, format!("not applied: {}: {why}", self.label(*step)))
+            }
+            Event::Undone { step, verified, .. } => {
+                self.active.remove(step);
+                let seen = if *verified { "" } else { ", not verified" };
+                News::new(Paint::Good, format!("healed: {}{seen}", self.label(*step)))
+            }
+            Event::Lost { step, why } => {
+                self.active.remove(step);
+                News::new(Paint::Doubt, format!("lost: {}: {why}", self.label(*step)))
+            }
+            Event::Unhealed { step, why, command } => {
+                News::new(Paint::Bad, format!("NOT HEALED: {}: {why}; run: {command}", self.label(*step)))
+            }
+            Event::Guard { check } => {
+                let value = check.value.as_deref().unwrap_or("no data");
+                News::new(Paint::Bad, format!("guard fired: {} (is {value}); healing", check.check))
+            }
+            Event::Interrupted { by } => News::new(Paint::Doubt, format!("{by}: healing, then stopping")),
+            Event::Broke { why, .. } => News::new(Paint::Bad, format!("can't go on: {why}")),
+            // That it still holds at the end, or that a phase ends by it, is not news.
+            Event::Steady { why: SteadyWhy::Until | SteadyWhy::End, holds: Some(true), .. } => None,
+            Event::Steady { holds, checks, .. } => self.on_steady(*holds, checks),
+            Event::Container { container, action } => {
+                News::new(Paint::Faint, format!("docker: {container} {action}"))
+            }
+            Event::Tick(tick) => {
+                self.tick = Some(tick.clone());
+                None
+            }
+            Event::Armed { .. }
+            | Event::Evidence { .. }
+            | Event::Load { .. }
+            | Event::Probe { .. }
+            | Event::Generator(_)
+            | Event::Finished
+            | Event::Verdict { .. } => None,
+        }
+    }
+
+    fn on_phase(&mut self, name: Option<&str>, t_ns: u64) -> Option<News> {
+        let plan = &self.started.as_ref()?.plan;
+        let index = name.and_then(|name| plan.phases.iter().position(|phase| phase.name == name));
+        self.phase = index.map(|index| (index, t_ns));
+        let phase = &plan.phases[index?];
+        let most = if phase.until_steady { "at most " } else { "" };
+        News::new(Paint::Strong, format!("phase {} ({most}{})", phase.name, phase.longest))
+    }
+
+    #[expect(clippy::unused_self, reason = "beside its siblings")]
+    fn on_steady(&self, holds: Option<bool>, checks: &[crate::event::Measured]) -> Option<News> {
+        if holds == Some(true) {
+            return News::new(Paint::Good, "steady state holds".into());
+        }
+        let broken: Vec<String> = checks
+            .iter()
+            .filter(|check| check.holds != Some(true))
+            .map(|check| format!("{} is {}", check.check, check.value.as_deref().unwrap_or("without data")))
+            .collect();
+        News::new(Paint::Doubt, format!("steady state does not hold: {}", broken.join("; ")))
+    }
+
+    /// A step in a few words: `latency api-1`.
+    fn label(&self, step: u32) -> String {
+        let found = self.started.as_ref().and_then(|started| started.plan.step(step));
+        match found {
+            Some((fault, step)) => clean(&format!("{} {}", fault.kind, step.container), 60),
+            None => format!("step {step}"),
+        }
+    }
+
+    /// When a step in effect since `at_ns` is healed at the latest: its phase, not the one that was
+    /// announced last, as onsets are measured before their phase's start is known.
+    fn ends(&self, step: u32, at_ns: u64) -> Option<u64> {
+        let plan = &self.started.as_ref()?.plan;
+        let has = |fault: &crate::plan::FaultPlan| fault.steps.iter().any(|change| change.id == step);
+        let (_, change) = plan.step(step)?;
+        change.undo.as_ref()?;
+        let fault = plan.faults.iter().position(has)?;
+        let phase = plan.phases.iter().find(|phase| phase.faults.contains(&fault))?;
+        Some(at_ns.saturating_add(phase.longest.as_ns()))
+    }
+
+    /// Whole seconds from now until `at_ns`, rounded up; 0 for the past.
+    pub fn seconds_until(&self, at_ns: u64) -> u64 {
+        at_ns.saturating_sub(self.now_ns).div_ceil(NS_PER_S)
+    }
+
+    /// The current phase's name.
+    pub fn phase_name(&self) -> Option<&str> {
+        let (index, _) = self.phase?;
+        self.started.as_ref().map(|started| started.plan.phases[index].name.as_str())
+    }
+}

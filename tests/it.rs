@@ -1,0 +1,16 @@
+//! Whole-program tests against real Docker, real sockets and a real kernel.
+
+mod it {
+    mod agent;
+    mod agent_lab;
+    mod docker;
+    mod docker_errors;
+    mod lab;
+    mod layering;
+    mod load;
+    mod netem;
+    mod report;
+    mod run;
+    mod spec;
+    mod verdict;
+}

@@ -1,0 +1,77 @@
+//! `chaos report` as people call it.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use super::sample::Sample;
+
+fn chaos(dir: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_chaos")).args(args).current_dir(dir).output().expect("chaos runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+/// A directory with a run under reports/, as `chaos run` leaves it.
+fn workplace() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    let run = dir.path().join("reports/20260301-100000-k3v9");
+    std::fs::create_dir_all(&run).expect("made");
+    let sample = Sample { phases_s: [3, 4, 2], rate: 300, ..Sample::default() };
+    let lines: String =
+        sample.entries().iter().map(|entry| serde_json::to_string(entry).expect("JSON") + "\n").collect();
+    std::fs::write(run.join(chaos::journal::FILE), lines).expect("written");
+    dir
+}
+
+#[test]
+fn a_run_is_found_by_its_id_its_directory_and_its_journal() {
+    let dir = workplace();
+    let run = "reports/20260301-100000-k3v9";
+    let journal = format!("{run}/journal.jsonl");
+    let reports = ["20260301-100000-k3v9", run, &journal].map(|name| {
+        let output = chaos(dir.path(), &["report", name, "--format", "json"]);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(
+            output.status.code().map(i64::from),
+            report["exit_code"].as_i64(),
+            "{}",
+            text(&output.stderr)
+        );
+        output.stdout
+    });
+    assert!(reports.iter().all(|report| *report == reports[0]));
+    assert!(!dir.path().join(run).join("report.json").exists(), "printing saves nothing");
+}
+
+#[test]
+fn all_forms_are_saved_beside_the_journal_or_elsewhere() {
+    let dir = workplace();
+    let beside = chaos(dir.path(), &["report", "20260301-100000-k3v9"]);
+    let elsewhere = chaos(dir.path(), &["report", "20260301-100000-k3v9", "--out", "copy"]);
+    let read = |at: &str, file: &str| std::fs::read(dir.path().join(at).join(file)).expect(file);
+    for file in ["report.json", "report.html"] {
+        assert_eq!(read("reports/20260301-100000-k3v9", file), read("copy", file), "{file}");
+    }
+    assert!(text(&beside.stdout).contains("reports/20260301-100000-k3v9/report.html"));
+    assert!(text(&elsewhere.stdout).contains("copy/report.html"));
+    let leftovers = std::fs::read_dir(dir.path().join("copy")).expect("a directory").count();
+    assert_eq!(leftovers, 2, "no half-written file stays");
+}
+
+#[test]
+fn what_can_not_be_reported_is_said() {
+    let dir = workplace();
+    for (args, said) in [
+        (vec!["report", "nowhere"], "20260301-100000-k3v9"),
+        (vec!["report", "20260301-100000-k3v9", "--format", "pdf"], "one of all, json, html, terminal"),
+        (vec!["report"], "--help"),
+    ] {
+        let output = chaos(dir.path(), &args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(text(&output.stderr).contains(said), "{args:?}: {}", text(&output.stderr));
+    }
+    let list = text(&chaos(dir.path(), &["report", "--list"]).stdout);
+    assert!(["json", "html", "terminal"].iter().all(|name| list.contains(name)), "{list}");
+}
