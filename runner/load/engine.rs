@@ -84,13 +84,13 @@ impl Generator {
     /// is wrong and with exit 3 where a host does not resolve or the machine can't do it.
     pub async fn start(loads: &[LoadPlan], endpoints: &Endpoints, clock: Clock) -> Result<Self> {
         let mut lanes = Vec::with_capacity(loads.len());
-        for load in loads {
-            let weights: Vec<u32> = load.requests.iter().map(|request| request.weight.value).collect();
+        for plan in loads {
+            let load = &plan.load;
             lanes.push(Lane {
-                prepared: prepare(load, endpoints).await?,
-                schedule: Schedule::new(load.arrivals, load.rate, &weights, load.seed),
+                prepared: prepare(plan, endpoints).await?,
+                schedule: Schedule::of(plan),
                 timeout_ns: load.timeout.as_ns(),
-                max_in_flight: load.max_in_flight,
+                max_in_flight: load.max_in_flight.value,
                 grace_ns: load.timeout.as_ns().min(GRACE_NS),
             });
         }
@@ -127,7 +127,11 @@ impl Generator {
             clock,
             begin_ns,
             names,
-            rate_per_s: loads.iter().map(|load| load.rate.as_per_s()).sum(),
+            rate_per_s: loads
+                .iter()
+                .filter_map(|plan| plan.load.rate.as_ref())
+                .map(|rate| rate.as_per_s())
+                .sum(),
             collected,
             control,
             waker,

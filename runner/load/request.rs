@@ -173,19 +173,19 @@ impl Filled {
 /// resolve.
 pub async fn prepare(load: &LoadPlan, endpoints: &Endpoints) -> Result<Prepared> {
     let wrong = |why: String| Error::mistake(format!("load `{}`: {why}", load.name));
-    if load.requests.is_empty() {
+    if load.load.requests.is_empty() {
         return Err(wrong("there are no requests".into()));
     }
     if load.slos.len() > MAX_SLOS {
         return Err(wrong(format!("more than {MAX_SLOS} SLOs")));
     }
     let mut prepared = Prepared {
-        requests: Vec::with_capacity(load.requests.len()),
+        requests: Vec::with_capacity(load.load.requests.len()),
         addresses: Vec::new(),
         slos: load.slos.iter().map(|(_, Condition { terms, .. })| terms.clone()).collect(),
         seed: load.seed,
     };
-    for request in &load.requests {
+    for request in load.load.requests.iter() {
         let (method, url) = request.method_and_url().ok_or_else(|| {
             wrong("a request needs exactly one of get, head, post, put, patch, delete".into())
         })?;
@@ -238,7 +238,7 @@ fn headers(load: &LoadPlan, request: &Request, url: &Url) -> Result<BTreeMap<Str
     if request.json.is_some() {
         headers.insert("content-type".into(), "application/json".into());
     }
-    for (name, value) in load.headers.iter().chain(&request.headers) {
+    for (name, value) in load.load.headers.iter().chain(&request.headers) {
         let lower = name.to_ascii_lowercase();
         let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || !name.bytes().all(token) {

@@ -7,6 +7,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::plan::LoadPlan;
 use crate::spec::Arrivals;
 use crate::units::{NS_PER_S, Rate};
 
@@ -40,6 +41,13 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// The arrivals of a planned load.
+    pub fn of(plan: &LoadPlan) -> Self {
+        let weights: Vec<u32> = plan.load.requests.iter().map(|request| request.weight.value).collect();
+        let rate = plan.load.rate.as_ref().map_or(Rate::per_s(0.0), |rate| rate.value);
+        Self::new(plan.load.arrivals, rate, &weights, plan.seed)
+    }
+
     /// The arrivals of a load at `rate`, its requests drawn by `weights` (one each; a load whose weights
     /// are all zero draws its first).
     pub fn new(arrivals: Arrivals, rate: Rate, weights: &[u32], seed: u64) -> Self {

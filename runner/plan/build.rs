@@ -285,15 +285,13 @@ impl<'e> Builder<'e> {
             .iter()
             .map(|(name, load)| LoadPlan {
                 name: name.into(),
-                rate: load.rate.value,
-                arrivals: load.arrivals,
+                load: load.clone(),
                 seed: derived_seed(self.experiment.seed, &format!("load {name}")),
-                timeout: load.timeout.value,
-                max_in_flight: load.max_in_flight.value,
-                headers: load.headers.clone(),
-                requests: load.requests.value.clone(),
                 slos: slos_on(name),
-                expected_requests: (load.rate.as_per_s() * longest_s).round() as u64,
+                expected_requests: load
+                    .rate
+                    .as_ref()
+                    .map(|rate| (rate.as_per_s() * longest_s).round() as u64),
             })
             .collect()
     }

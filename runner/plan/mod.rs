@@ -19,8 +19,8 @@ use crate::agent::wire::Engine;
 use crate::fault::step::Step;
 use crate::spec::decode::Named;
 use crate::spec::expr::{Check, Condition};
-use crate::spec::{Arrivals, Lab, Limits, Located, Request, Slo, Steady};
-use crate::units::{Duration, Rate, Ratio};
+use crate::spec::{Lab, Limits, Load, Located, Slo, Steady};
+use crate::units::{Duration, Ratio};
 
 /// What a run will do. Saved whole in the journal's first event: verdict and reports need nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,24 +73,15 @@ pub struct Share {
 pub struct LoadPlan {
     /// Its name.
     pub name: String,
-    /// Arrivals a second.
-    pub rate: Rate,
-    /// How they are spaced.
-    pub arrivals: Arrivals,
+    /// What the experiment says of it.
+    pub load: Load,
     /// Seed of its arrivals, weights and templates.
     pub seed: u64,
-    /// When a request is given up, from its intended instant.
-    pub timeout: Duration,
-    /// Requests under way at once.
-    pub max_in_flight: u32,
-    /// Headers of every request.
-    pub headers: BTreeMap<String, String>,
-    /// The requests.
-    pub requests: Vec<Request>,
     /// The conditions of the SLOs measured on it, by SLO name.
     pub slos: Vec<(String, Condition)>,
-    /// Arrivals expected over the longest the run can take.
-    pub expected_requests: u64,
+    /// Arrivals expected over the longest the run can take; nothing of a closed model, whose users wait for
+    /// answers.
+    pub expected_requests: Option<u64>,
 }
 
 /// A phase with its faults.

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use super::{FaultPlan, Plan};
+use super::{FaultPlan, LoadPlan, Plan};
 use crate::agent::wire::Effect;
 use crate::fault::step::{Op, Packets, Peer};
 use crate::units::Duration;
@@ -31,14 +31,7 @@ impl fmt::Display for Plan {
             f,
             "load",
             self.loads.iter().map(|load| {
-                format!(
-                    "{}: {} {}, up to {} requests of {} kinds",
-                    load.name,
-                    load.rate,
-                    load.arrivals.word(),
-                    load.expected_requests,
-                    load.requests.len()
-                )
+                format!("{}: {}, {} kinds of request", load.name, model(load), load.load.requests.len())
             }),
         )?;
         section(f, "steady state", self.steady_state.iter().map(ToString::to_string))?;
@@ -135,5 +128,18 @@ impl Peer {
         match self {
             Self::Container(name) | Self::Net(name) | Self::Host(name) => name,
         }
+    }
+}
+
+/// How a load's requests come about.
+fn model(plan: &LoadPlan) -> String {
+    let load = &plan.load;
+    let expected = plan.expected_requests.map_or(String::new(), |count| format!(", up to {count} requests"));
+    match (&load.rate, &load.users) {
+        (Some(rate), _) => format!("{} {}{expected}", rate.value, load.arrivals.word()),
+        (None, Some(users)) => {
+            format!("{} users, {} between requests (closed model)", users.value, load.think)
+        }
+        (None, None) => "no arrivals".into(),
     }
 }

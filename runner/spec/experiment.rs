@@ -67,10 +67,16 @@ record! {
 }
 
 record! {
-    /// An open-model stream of HTTP requests: arrivals do not wait for answers.
+    /// A stream of HTTP requests. With `rate` an open model: arrivals do not wait for answers, as independent
+    /// users don't wait for each other. With `users` a closed one, whose users wait for every answer: blind
+    /// to what a stalled system does to those who would have come meanwhile.
     pub struct Load ("load") {
-        /// Arrivals a second, all requests together.
-        pub rate: Located<Rate>,
+        /// Arrivals a second, all requests together. Exactly one of `rate` and `users` is needed.
+        pub rate: Option<Located<Rate>>,
+        /// So many users, each of whom sends the next request once the last is answered.
+        pub users: Option<Located<u32>>,
+        /// With `users`: how long each waits after an answer before the next request.
+        pub think: Duration = Duration::ZERO,
         /// How arrivals are spaced.
         pub arrivals: Arrivals = Arrivals::Poisson,
         /// After this long, counted from the intended instant, a request is given up as timed out.

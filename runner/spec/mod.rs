@@ -78,6 +78,16 @@ pub fn parse(input: &Input) -> Result<Experiment, Problems> {
     }
 }
 
+/// Reads a part of the language by itself, such as one [`Load`], with its defaults; what its fields have to
+/// do with each other and with an experiment around them is not checked.
+pub fn fragment<T: Decode>(text: &str) -> Result<T, Problems> {
+    let mut mistakes = Mistakes::default();
+    let part = yaml::read(text, &mut mistakes).and_then(|root| T::decode(&root, &mut mistakes));
+    part.filter(|_| mistakes.list.is_empty()).ok_or_else(|| {
+        Input { file: "-".into(), text: text.into(), ..Input::default() }.problems(mistakes.list)
+    })
+}
+
 /// The experiment without those of its fields that make it unreadable as a whole, so that the others can
 /// be checked against each other. Their mistakes are noted already.
 fn what_can_be_read(root: &Node) -> Option<Experiment> {

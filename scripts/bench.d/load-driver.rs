@@ -2,17 +2,14 @@
 //! loads a server and prints what it measured as JSON; `load-driver serve` is the server, which prints its
 //! address and answers every request at once with 100 bytes, counting them at `/count`.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration as StdDuration;
 
 use chaos::clock::Clock;
-use chaos::error::Span;
 use chaos::load::record::Stats;
 use chaos::load::{Endpoints, Generator};
 use chaos::plan::LoadPlan;
-use chaos::spec::{Arrivals, Expect, Located, Request};
-use chaos::units::{Duration, Rate};
+use chaos::units::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn main() {
@@ -31,33 +28,11 @@ fn main() {
 }
 
 async fn drive(url: &str, rate: f64, seconds: u64, in_flight: u32) {
-    let located = |text: &str| Located { value: text.to_owned(), span: Span::default() };
-    let request = Request {
-        name: None,
-        get: Some(located(url)),
-        head: None,
-        post: None,
-        put: None,
-        patch: None,
-        delete: None,
-        weight: Located { value: 1, span: Span::default() },
-        headers: BTreeMap::new(),
-        body: None,
-        json: None,
-        expect: Expect::default(),
-    };
-    let plan = LoadPlan {
-        name: "bench".into(),
-        rate: Rate::per_s(rate),
-        arrivals: Arrivals::Constant,
-        seed: 1,
-        timeout: Duration::from_s(10),
-        max_in_flight: in_flight,
-        headers: BTreeMap::new(),
-        requests: vec![request],
-        slos: Vec::new(),
-        expected_requests: 0,
-    };
+    let load = format!(
+        "{{ rate: {rate}/s, arrivals: constant, max_in_flight: {in_flight}, requests: [ get: '{url}' ] }}"
+    );
+    let load = chaos::spec::fragment(&load).expect("it is well-formed");
+    let plan = LoadPlan { name: "bench".into(), load, seed: 1, slos: Vec::new(), expected_requests: None };
     let generator = Generator::start(&[plan], &Endpoints::new(), Clock::start()).await.expect("it starts");
     let mut total = Stats::default();
     let mut window_us = 0;

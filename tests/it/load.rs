@@ -14,7 +14,7 @@ use chaos::load::schedule::Schedule;
 use chaos::load::{Endpoints, Generator, Interval};
 use chaos::plan::LoadPlan;
 use chaos::spec::expr::{Condition, Op, StatusSet, Term};
-use chaos::spec::{Arrivals, Expect, Located, Request};
+use chaos::spec::{Arrivals, Expect, Load, Located, Request};
 use chaos::units::{Duration, NS_PER_S, Rate};
 use futures_util::StreamExt;
 use server::{Manner, Server};
@@ -23,40 +23,30 @@ fn located<T>(value: T) -> Located<T> {
     Located { value, span: Span::default() }
 }
 
+fn request(text: &str) -> Request {
+    chaos::spec::fragment(text).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
 fn get(url: &str) -> Request {
-    Request {
-        name: None,
-        get: Some(located(url.into())),
-        head: None,
-        post: None,
-        put: None,
-        patch: None,
-        delete: None,
-        weight: located(1),
-        headers: BTreeMap::new(),
-        body: None,
-        json: None,
-        expect: Expect::default(),
-    }
+    request(&format!("get: '{url}'"))
 }
 
 fn post(url: &str) -> Request {
-    Request { get: None, post: Some(located(url.into())), ..get(url) }
+    request(&format!("post: '{url}'"))
 }
 
 fn load(per_s: f64, requests: Vec<Request>) -> LoadPlan {
-    LoadPlan {
-        name: "users".into(),
-        rate: Rate::per_s(per_s),
-        arrivals: Arrivals::Poisson,
-        seed: 11,
-        timeout: Duration::from_ms(400),
-        max_in_flight: 10_000,
-        headers: BTreeMap::new(),
-        requests,
-        slos: Vec::new(),
-        expected_requests: 0,
-    }
+    with(per_s, requests, |_| {})
+}
+
+/// A load that differs in something.
+fn with(per_s: f64, requests: Vec<Request>, change: impl FnOnce(&mut Load)) -> LoadPlan {
+    let mut load: Load =
+        chaos::spec::fragment("{ rate: 1/s, timeout: 400ms, requests: [] }").expect("it is well-formed");
+    load.rate = Some(located(Rate::per_s(per_s)));
+    load.requests.value = requests;
+    change(&mut load);
+    LoadPlan { name: "users".into(), load, seed: 11, slos: Vec::new(), expected_requests: None }
 }
 
 /// What a finished run measured.
@@ -109,9 +99,8 @@ fn check_ledger(plan: &LoadPlan, ran: &Ran) {
     for interval in &ran.intervals {
         *by_place.entry((interval.from_ns, interval.to_ns)).or_default() += interval.stats.boxes.scheduled();
     }
-    let weights: Vec<u32> = plan.requests.iter().map(|request| request.weight.value).collect();
     let end_ns = by_place.keys().map(|(_, to)| *to).max().unwrap_or(0);
-    let intended: Vec<u64> = Schedule::new(plan.arrivals, plan.rate, &weights, plan.seed)
+    let intended: Vec<u64> = Schedule::of(plan)
         .map(|arrival| ran.begin_ns + arrival.at_ns)
         .take_while(|at_ns| *at_ns < end_ns)
         .collect();
@@ -195,10 +184,9 @@ async fn every_end_has_its_box() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_server_is_seen_as_its_users_see_it() {
     let server = Server::start(Manner::FreezeOneSecondInTen);
-    let plan = LoadPlan {
-        timeout: Duration::from_s(10),
-        ..load(1_000.0, vec![get("http://sut.lab/{{ counter }}")])
-    };
+    let plan = with(1_000.0, vec![get("http://sut.lab/{{ counter }}")], |load| {
+        load.timeout.value = Duration::from_s(10);
+    });
     let mut clock_of_run = None;
     let ran = run_with(&plan, &server, 20_000, |_, clock, _| clock_of_run = Some(clock)).await;
     let clock = clock_of_run.expect("the run beats");
@@ -206,7 +194,7 @@ async fn a_frozen_server_is_seen_as_its_users_see_it() {
     assert_eq!(good, ran.total.boxes.scheduled(), "{:?}", ran.total.errors);
 
     // The truth by the server's own log: when each answer left, against when it was meant to be asked for.
-    let intended: Vec<u64> = Schedule::new(plan.arrivals, plan.rate, &[1], plan.seed)
+    let intended: Vec<u64> = Schedule::of(&plan)
         .map(|arrival| clock.to_mono(ran.begin_ns + arrival.at_ns))
         .take(good as usize)
         .collect();
@@ -238,7 +226,7 @@ async fn a_frozen_server_is_seen_as_its_users_see_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn arrivals_beyond_the_cap_are_dropped_at_their_instants() {
     let server = Server::start(Manner::Stall);
-    let plan = LoadPlan { max_in_flight: 10, ..load(300.0, vec![get("http://sut.lab/")]) };
+    let plan = with(300.0, vec![get("http://sut.lab/")], |load| load.max_in_flight.value = 10);
     // The ledger check that every run ends with finds each dropped arrival in the interval of its instant.
     let ran = run(&plan, &server, 1_200).await;
     let Boxes { timed_out, dropped, cut_off, .. } = ran.total.boxes;
@@ -283,7 +271,7 @@ async fn no_interval_spans_a_cut() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hung_server_is_seen_within_a_second_and_a_third() {
     let server = Server::start(Manner::HangOnDemand);
-    let plan = LoadPlan { timeout: Duration::from_s(10), ..load(200.0, vec![get("http://sut.lab/")]) };
+    let plan = with(200.0, vec![get("http://sut.lab/")], |load| load.timeout.value = Duration::from_s(10));
     let over = Duration::from_ms(1_500);
     let (mut hung_ns, mut seen_ns) = (0, 0);
     let ran = run_with(&plan, &server, 3_000, |generator, clock, count| {
@@ -344,11 +332,10 @@ async fn requests_are_on_the_wire_as_written() {
         json: Some(located(serde_json::json!({ "id": "{{ uuid }}", "n": ["{{ int(7, 7) }}", 1] }))),
         ..post("http://sut.lab/items/{{ counter }}")
     };
-    let plan = LoadPlan {
-        headers: BTreeMap::from([("x-load".into(), "everyone's".into())]),
-        arrivals: Arrivals::Constant,
-        ..load(200.0, vec![fixed, filled])
-    };
+    let plan = with(200.0, vec![fixed, filled], |load| {
+        load.headers = BTreeMap::from([("x-load".into(), "everyone's".into())]);
+        load.arrivals = Arrivals::Constant;
+    });
     let ran = run(&plan, &server, 450).await;
     assert_eq!(ran.total.boxes.good, ran.total.boxes.scheduled(), "{:?}", ran.total.errors);
     let seen = server.seen.lock().unwrap();
@@ -407,7 +394,7 @@ async fn a_body_larger_than_the_socket_takes_is_sent_whole() {
     let body = format!("{{{{ counter }}}}{}", "x".repeat(5_000_000));
     for body in [body.replace("{{ counter }}", "1"), body] {
         let request = Request { body: Some(located(body)), ..post("http://sut.lab/") };
-        let plan = LoadPlan { timeout: Duration::from_s(10), ..load(10.0, vec![request]) };
+        let plan = with(10.0, vec![request], |load| load.timeout.value = Duration::from_s(10));
         let ran = run(&plan, &server, 500).await;
         let Boxes { good, cut_off, .. } = ran.total.boxes;
         assert!(good > 0, "{:?}", ran.total.boxes);
@@ -444,11 +431,10 @@ async fn loads_keep_to_themselves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_schedule_that_cannot_be_kept_makes_the_run_invalid() {
     let server = Server::start(Manner::Answer { delay_ms: 0 });
-    let impossible = LoadPlan {
-        arrivals: Arrivals::Constant,
-        max_in_flight: 1,
-        ..load(20_000_000.0, vec![get("http://sut.lab/")])
-    };
+    let impossible = with(20_000_000.0, vec![get("http://sut.lab/")], |load| {
+        load.arrivals = Arrivals::Constant;
+        load.max_in_flight.value = 1;
+    });
     let endpoints = [("sut.lab", server.address)].into_iter().collect();
     let generator = Generator::start(&[impossible], &endpoints, Clock::start()).await.expect("it starts");
     tokio::time::sleep(StdDuration::from_millis(300)).await;

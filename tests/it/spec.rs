@@ -177,7 +177,7 @@ fn the_schema_takes_what_the_program_takes_and_refuses_unknown_fields() {
         "targets: { a: { nam: a } }",
         "load: { a: { rate: 1/s, requests: [ { got: http://a } ] } }",
         "load: { a: { rate: 100, requests: [ { get: http://a } ] } }",
-        "load: { a: { requests: [ { get: http://a } ] } }",
+        "load: { a: { rate: 1/s, users: few, requests: [ { get: http://a } ] } }",
         "abort: [ nonsense ]",
         "limits: { fault: 5 }",
         "seed: -1",

@@ -11,8 +11,8 @@ use chaos::fault::latency::Latency;
 use chaos::fault::step::{Op, Packets, Step};
 use chaos::load::record::Stats;
 use chaos::plan::{FaultPlan, LoadPlan, PhasePlan, Plan};
-use chaos::spec::{Arrivals, Limits, Located, Replicas};
-use chaos::units::{Duration, NS_PER_S, Rate, Ratio};
+use chaos::spec::{Limits, Located, Replicas};
+use chaos::units::{Duration, NS_PER_S, Ratio};
 use chaos::verdict::{
     Checked, FaultReport, FaultTarget, GeneratorReport, Judgement, LoadReport, Percentiles, PhaseReport,
     Reason, SloReport, Timings, Verdict,
@@ -130,15 +130,11 @@ impl Sample {
                 .iter()
                 .map(|load| LoadPlan {
                     name: name(load),
-                    rate: Rate::per_s(self.rate as f64),
-                    arrivals: Arrivals::Poisson,
+                    load: chaos::spec::fragment(&format!("{{ rate: {}/s, requests: [] }}", self.rate))
+                        .expect("it is well-formed"),
                     seed: 42,
-                    timeout: Duration::from_s(10),
-                    max_in_flight: 10_000,
-                    headers: BTreeMap::new(),
-                    requests: Vec::new(),
                     slos: Vec::new(),
-                    expected_requests: self.rate * self.phases_s.iter().sum::<u64>(),
+                    expected_requests: Some(self.rate * self.phases_s.iter().sum::<u64>()),
                 })
                 .collect(),
             slos: Default::default(),
