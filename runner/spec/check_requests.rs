@@ -1,13 +1,14 @@
 //! What requests and probes must not leave out or contradict: methods, URLs, headers, bodies, rates.
 //!
-//! A part of `check.rs`, which calls it. Start at [`loads`].
+//! A part of `check.rs`, which calls it; templates, flows and what is expected of answers have their own
+//! file, `check_exchange.rs`. Start at [`loads`].
 
 use std::collections::BTreeMap;
 
 use super::decode::{Located, Mistakes, list_of, nearest};
 use super::names::Names;
 use super::url::Url;
-use super::{Experiment, HttpProbe, Lab, Load, Probe, Request};
+use super::{Experiment, HttpProbe, Lab, Load, Probe, Request, check_exchange, template};
 use crate::error::Span;
 use crate::units::Duration;
 
@@ -25,9 +26,6 @@ pub const MIN_PROBE_EVERY: Duration = Duration::from_ms(50);
 
 /// Services of the built-in lab.
 const LAB_SERVICES: [&str; 3] = ["gateway", "api", "store"];
-
-/// Templates that bodies may hold.
-const TEMPLATES: [&str; 4] = ["uuid", "counter", "int", "timestamp"];
 
 /// Notes what is wrong with the loads of `experiment`.
 pub fn loads(experiment: &Experiment, names: &Names, mistakes: &mut Mistakes) {
@@ -56,12 +54,17 @@ fn load(
         let span = if load.requests.span == Span::default() { name.span } else { load.requests.span };
         mistakes.add(span, message, "list one: `- get: http://127.0.0.1:8080/`");
     }
-    if load.requests.len() > MAX_REQUESTS {
-        let message = format!("{} kinds of request; at most {MAX_REQUESTS} are allowed", load.requests.len());
-        mistakes.add(name.span, message, "");
+    let kinds = load.sent().count();
+    if kinds > MAX_REQUESTS {
+        let message = format!("{kinds} kinds of request; at most {MAX_REQUESTS} are allowed");
+        return mistakes.add(name.span, message, "");
     }
-    for request in &load.requests.value {
-        self::request(experiment, names, name, request, mistakes);
+    let known = check_exchange::load(name, load, mistakes);
+    for entry in &load.requests.value {
+        check_exchange::entry(name, entry, &known, mistakes);
+        for request in entry.sent() {
+            self::request(experiment, names, name, request, mistakes);
+        }
     }
 }
 
@@ -114,6 +117,7 @@ fn request(
     let span = given.first().map_or(load.span, |url| url.span);
     match given.as_slice() {
         [url] => self::url(experiment, url, mistakes),
+        [] if request.flow.is_some() => {}
         [] if names.touched("load", &load.value, mistakes) => {}
         [] => {
             let message = format!("a request of load `{}` has no method", load.value);
@@ -131,18 +135,13 @@ fn request(
         mistakes.add(json.span, "a request has one body, and this is a second one", "keep `body` or `json`");
     }
     headers(&request.headers, span, mistakes);
-    if let Some(body) = &request.body {
-        templates(body, body.span, mistakes);
-    }
-    if let Some(json) = &request.json {
-        json_templates(&json.value, json.span, mistakes);
-    }
 }
 
 /// Notes what is wrong with a probe.
 pub fn probe(experiment: &Experiment, probe: &Probe, mistakes: &mut Mistakes) {
-    let Probe::Http(HttpProbe { get, headers, timeout, every, .. }) = probe;
+    let Probe::Http(HttpProbe { get, headers, expect, timeout, every }) = probe;
     url(experiment, get, mistakes);
+    check_exchange::expect(expect, get.span, mistakes);
     self::headers(headers, get.span, mistakes);
     if timeout.is_zero() {
         mistakes.add(get.span, "`timeout` must be positive, got `0s`", "write a duration such as `2s`");
@@ -154,7 +153,12 @@ pub fn probe(experiment: &Experiment, probe: &Probe, mistakes: &mut Mistakes) {
 }
 
 fn url(experiment: &Experiment, url: &Located<String>, mistakes: &mut Mistakes) {
-    let parsed: Url = match url.parse() {
+    let authority = url.split(['/', '?']).nth(2).unwrap_or_default();
+    if authority.contains("{{") {
+        let hint = "write the address itself, or give each address a request of its own";
+        return mistakes.add(url.span, "a template can't stand in the address of a URL", hint);
+    }
+    let parsed: Url = match template::without_values(url).parse() {
         Ok(parsed) => parsed,
         Err(hint) => return mistakes.add(url.span, format!("`{}` can't be requested", url.value), hint),
     };
@@ -197,50 +201,4 @@ fn headers(headers: &BTreeMap<String, String>, span: Span, mistakes: &mut Mistak
             mistakes.add(span, message, "write it on one line");
         }
     }
-}
-
-fn json_templates(json: &serde_json::Value, span: Span, mistakes: &mut Mistakes) {
-    match json {
-        serde_json::Value::String(text) => templates(text, span, mistakes),
-        serde_json::Value::Array(items) => items.iter().for_each(|item| json_templates(item, span, mistakes)),
-        serde_json::Value::Object(fields) => {
-            fields.values().for_each(|value| json_templates(value, span, mistakes));
-        }
-        _ => {}
-    }
-}
-
-/// Every `{{ … }}` must be a template there is.
-fn templates(text: &str, span: Span, mistakes: &mut Mistakes) {
-    for part in text.split("{{").skip(1) {
-        let Some((inside, _)) = part.split_once("}}") else {
-            mistakes.add(span, "a `{{` of this body is never closed", "write `{{ uuid }}`");
-            continue;
-        };
-        let inside = inside.trim();
-        let name = inside.split('(').next().unwrap_or_default().trim();
-        let arguments = inside.strip_prefix(name).unwrap_or_default().trim();
-        if !TEMPLATES.contains(&name) {
-            let hint = nearest(name, &TEMPLATES).map_or_else(
-                || format!("known: {}", list_of(&TEMPLATES)),
-                |near| format!("did you mean `{near}`?"),
-            );
-            mistakes.add(span, format!("unknown template `{name}`"), hint);
-        } else if name == "int" && !int_arguments(arguments) {
-            mistakes.add(
-                span,
-                format!("`{inside}` is not a range"),
-                "write `{{ int(1, 100) }}`, lowest first",
-            );
-        } else if name != "int" && !arguments.is_empty() {
-            mistakes.add(span, format!("`{name}` takes no arguments"), format!("write `{{{{ {name} }}}}`"));
-        }
-    }
-}
-
-fn int_arguments(text: &str) -> bool {
-    let inside = text.strip_prefix('(').and_then(|text| text.strip_suffix(')'));
-    let numbers = inside.and_then(|text| text.split_once(','));
-    let number = |text: &str| text.trim().parse::<i64>().ok();
-    numbers.and_then(|(low, high)| number(low).zip(number(high))).is_some_and(|(low, high)| low <= high)
 }

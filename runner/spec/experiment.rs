@@ -3,13 +3,11 @@
 //! Field docs here are user documentation: `chaos schema` and the language reference are made from them.
 //! Names of targets, loads and SLOs are resolved by `check.rs`, not here.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::decode::{Located, Named};
-use super::expr::{Check, Condition, StatusSet};
-use super::{Lab, PhaseEnd, Pick, TargetLimit};
+use super::expr::{Check, Condition};
+use super::{Auth, Expect, Extract, Headers, Lab, PhaseEnd, Pick, TargetLimit};
 use crate::fault::Fault;
 use crate::units::{Duration, Rate, Ratio};
 use crate::{choice, record, tagged};
@@ -83,8 +81,16 @@ record! {
         pub timeout: Located<Duration> = Located { value: Duration::from_s(10), span: crate::error::Span::default() },
         /// Requests under way at once; arrivals beyond it are counted as dropped, not sent later.
         pub max_in_flight: Located<u32> = Located { value: 10_000, span: crate::error::Span::default() },
-        /// Headers sent with every request.
-        pub headers: BTreeMap<String, String>,
+        /// Headers sent with every request. Templates are filled in.
+        pub headers: Headers,
+        /// How requests say who they are from.
+        pub auth: Option<Auth>,
+        /// Ask for compressed answers (gzip, br, zstd, deflate). They are decoded only where a check looks
+        /// into the body.
+        pub compression: bool = false,
+        /// Files with a row for each arrival that uses them, by name: `{{ users.email }}` is the column `email`
+        /// of the data `users`. Rows are used in the file's order, each once, over and over.
+        pub data: Named<Data>,
         /// What is sent: one drawn by weight for each arrival.
         pub requests: Located<Vec<Request>>,
     }
@@ -100,12 +106,34 @@ choice! {
     }
 }
 
+tagged! {
+    /// A file of rows for templates, relative to the experiment. Read as it is needed, whatever its size.
+    pub enum Data ("kind of data") {
+        /// Comma-separated values; the first line names the columns.
+        Csv(Located<String>) = "csv",
+        /// A JSON object a line; `{{ users.home.city }}` is `city` in `home`.
+        Jsonl(Located<String>) = "jsonl",
+    }
+}
+
 record! {
-    /// One kind of request. Exactly one of the methods names its URL: `http://HOST[:PORT]/PATH`, where
-    /// `SERVICE.lab` as the host means the published port of a lab's service.
+    /// One kind of request, or with `flow` and `steps` several in a row. Exactly one of the methods names a
+    /// request's URL: `http://HOST[:PORT]/PATH`, where `SERVICE.lab` as the host means the published port of
+    /// a lab's service.
+    ///
+    /// Templates stand in paths, headers and bodies, and are filled in anew for each arrival: `{{ uuid }}`,
+    /// `{{ counter }}`, `{{ int(1, 100) }}`, `{{ choice(a, b, c) }}`, `{{ timestamp }}` (milliseconds since
+    /// 1970), `{{ time }}` (RFC 3339), `{{ users.email }}` of the load's data, and what earlier steps of a
+    /// flow extracted. What is filled in can't break out of its place: in a URL it is percent-encoded, in a
+    /// header control characters become spaces, in `json` it is escaped.
     pub struct Request ("request") {
         /// Its name in reports; the method and path where left out.
         pub name: Option<String>,
+        /// Makes this entry a flow, of this name: one visitor whose requests, `steps`, follow one another.
+        pub flow: Option<Located<String>>,
+        /// With `flow`: its requests in order. Each is sent once the one before was answered as expected; else
+        /// the flow ends there. Cookies that answers set are sent back by later steps.
+        pub steps: Vec<Request>,
         /// URL of a GET request.
         pub get: Option<Located<String>>,
         /// URL of a HEAD request.
@@ -118,31 +146,22 @@ record! {
         pub patch: Option<Located<String>>,
         /// URL of a DELETE request.
         pub delete: Option<Located<String>>,
-        /// Its share of the arrivals, relative to the other requests'.
+        /// Its share of the arrivals, relative to the other entries'.
         pub weight: Located<u32> = Located { value: 1, span: crate::error::Span::default() },
-        /// Headers, added to the load's.
-        pub headers: BTreeMap<String, String>,
-        /// Body as text. Templates: `{{ uuid }}`, `{{ counter }}`, `{{ int(1, 100) }}`, `{{ timestamp }}`.
+        /// In a step: how long to wait after the answer before.
+        pub think: Duration = Duration::ZERO,
+        /// Headers, added to the load's. Templates are filled in.
+        pub headers: Headers,
+        /// How it says who it is from, instead of the load's `auth`.
+        pub auth: Option<Auth>,
+        /// Body as text. Templates are filled in.
         pub body: Option<Located<String>>,
         /// Body as JSON, with templates in its texts; sets the content type.
         pub json: Option<Located<serde_json::Value>>,
         /// What makes an answer good.
         pub expect: Expect = Expect::default(),
-    }
-}
-
-record! {
-    /// What makes an answer good; anything else is bad.
-    pub struct Expect ("expect") {
-        /// Status codes: `200`, `2xx`, `< 500`, or a list of these.
-        pub status: StatusSet = StatusSet::default(),
-    }
-}
-
-#[expect(clippy::derivable_impls, reason = "`record!` derives the same for every record")]
-impl Default for Expect {
-    fn default() -> Self {
-        Self { status: StatusSet::default() }
+        /// In a step: values that later steps use, by name: `token: { json: $.token }` is `{{ token }}`.
+        pub extract: Named<Extract>,
     }
 }
 
@@ -192,7 +211,7 @@ record! {
         /// The URL; `SERVICE.lab` as the host means the published port of a lab's service.
         pub get: Located<String>,
         /// Headers to send.
-        pub headers: BTreeMap<String, String>,
+        pub headers: Headers,
         /// What makes the answer good.
         pub expect: Expect = Expect::default(),
         /// How long it may take.
@@ -240,7 +259,20 @@ impl Phase {
     }
 }
 
+impl Load {
+    /// Every kind of request that the load sends, in file order: a flow's steps stand where the flow stands.
+    /// A request's index in it is its number wherever requests are counted.
+    pub fn sent(&self) -> impl Iterator<Item = &Request> {
+        self.requests.iter().flat_map(Request::sent)
+    }
+}
+
 impl Request {
+    /// The requests of this entry: itself, or a flow's steps.
+    pub fn sent(&self) -> &[Self] {
+        if self.flow.is_some() { &self.steps } else { std::slice::from_ref(self) }
+    }
+
     /// The method and URL; nothing unless exactly one was given.
     pub fn method_and_url(&self) -> Option<(&'static str, &Located<String>)> {
         let given: Vec<_> = [

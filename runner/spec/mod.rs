@@ -3,9 +3,12 @@
 //! Pure: no file, no clock, no environment; the caller passes the text, the overrides and the variables.
 //! Start at [`parse`].
 
+pub mod answer;
 mod check;
+mod check_exchange;
 mod check_judging;
 mod check_requests;
+pub mod credentials;
 pub mod decode;
 pub mod define;
 pub mod experiment;
@@ -20,10 +23,13 @@ pub mod node;
 mod overrides;
 mod reference;
 mod schema;
+pub mod template;
 pub mod url;
 pub mod words;
 pub mod yaml;
 
+pub use answer::*;
+pub use credentials::{Auth, Basic, Headers, Secret};
 pub use experiment::*;
 pub use located::{Located, Named};
 pub use reference::reference;
