@@ -6,9 +6,12 @@
 //! view, and [`fitness`] says whether the generator itself can be believed.
 
 pub mod connection;
+pub mod cookies;
 pub mod engine;
+pub mod feed;
 pub mod fitness;
 pub mod flight;
+pub mod kept;
 pub mod outcome;
 pub mod poll;
 pub mod pool;
@@ -16,9 +19,12 @@ pub mod protocol;
 pub mod record;
 pub mod recorder;
 pub mod request;
+pub mod rows;
 pub mod schedule;
+pub mod scrutiny;
 pub mod template;
 pub mod url;
+pub mod visit;
 pub mod window;
 pub mod worker;
 

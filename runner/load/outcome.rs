@@ -43,7 +43,7 @@ pub enum End {
     CutOff,
 }
 
-/// Why there was no answer. The words are part of reports; see [`Class::word`].
+/// Why there was no answer, or none as expected. The words are part of reports; see [`Class::word`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// Nobody listens there.
@@ -66,13 +66,27 @@ pub enum Class {
     Ports,
     /// This machine has no memory for another socket.
     Memory,
+    /// No row of data was there in time, or can be read any more.
+    Data,
+    /// Answered with another status.
+    UnexpectedStatus,
+    /// A header is not there, or not as expected.
+    UnexpectedHeader,
+    /// The body is not as expected, or can't be decoded.
+    UnexpectedBody,
+    /// The body is not JSON, or not as expected.
+    UnexpectedJson,
+    /// The body is of another size.
+    UnexpectedSize,
+    /// A value that later steps use is not in the answer.
+    NotExtracted,
     /// None of these.
     Other,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 18] = [
         Self::Refused,
         Self::Reset,
         Self::Truncated,
@@ -83,6 +97,13 @@ impl Class {
         Self::OpenFiles,
         Self::Ports,
         Self::Memory,
+        Self::Data,
+        Self::UnexpectedStatus,
+        Self::UnexpectedHeader,
+        Self::UnexpectedBody,
+        Self::UnexpectedJson,
+        Self::UnexpectedSize,
+        Self::NotExtracted,
         Self::Other,
     ];
 
@@ -99,13 +120,20 @@ impl Class {
             Self::OpenFiles => "local: open files",
             Self::Ports => "local: ports",
             Self::Memory => "local: memory",
+            Self::Data => "local: data",
+            Self::UnexpectedStatus => "unexpected: status",
+            Self::UnexpectedHeader => "unexpected: header",
+            Self::UnexpectedBody => "unexpected: body",
+            Self::UnexpectedJson => "unexpected: json",
+            Self::UnexpectedSize => "unexpected: size",
+            Self::NotExtracted => "unexpected: nothing to extract",
             Self::Other => "other",
         }
     }
 
     /// True if the generator's own machine is to blame: the figures are then not the system's.
     pub const fn is_local(self) -> bool {
-        matches!(self, Self::OpenFiles | Self::Ports | Self::Memory)
+        matches!(self, Self::OpenFiles | Self::Ports | Self::Memory | Self::Data)
     }
 
     /// The class of a socket's error.

@@ -1,14 +1,19 @@
-//! Texts with values that differ from request to request: `{{ uuid }}`, `{{ counter }}`,
-//! `{{ int(1, 100) }}`, `{{ timestamp }}`.
+//! Texts compiled and filled in: what `spec/template.rs` found in them, for one arrival after another.
 //!
 //! Compiled once; a text without templates is never rendered again. What a template becomes is a pure
-//! function of the load's seed, the arrival's number and its intended instant. Text outside `{{ }}` is
-//! taken as it is; `{{` always opens a template.
+//! function of the load's seed, the arrival's number, its intended instant, and of the visit it belongs to:
+//! the rows it was dealt and what its earlier answers held. Whatever a value holds stays in its place; see
+//! [`Escape`]. Start at [`Template::compile`].
+
+use std::borrow::Cow;
+use std::io::Write;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::Rng;
 
+use super::feed::Row;
 use super::schedule::below;
+use crate::spec::template::{Known, Part, Value, parts};
 
 /// A text in pieces. At most [`MAX_VALUES`] of them are values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +24,19 @@ pub struct Template {
 /// The most values in one text: enough for any real body, and a bound on what one arrival can cost.
 pub const MAX_VALUES: usize = 1_000;
 
-const KNOWN: &str = "write `{{ uuid }}`, `{{ counter }}`, `{{ int(1, 100) }}` or `{{ timestamp }}`";
+/// Where values stand, and so what may not be in them as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Escape {
+    /// Anything goes: a body of text.
+    Nothing,
+    /// The path or query of a URL: all but unreserved characters (RFC 3986, 2.3) is percent-encoded, so that
+    /// a value is one segment or one parameter whatever is in it.
+    Url,
+    /// A header: control characters become spaces (RFC 9110, 5.5), so that a value can't begin a line.
+    Header,
+    /// A text inside JSON: escaped as RFC 8259 has it.
+    Json,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
@@ -27,47 +44,74 @@ enum Piece {
     Uuid,
     Counter,
     Int(i64, i64),
+    Choice(Vec<String>),
     Timestamp,
+    Time,
+    Column { feed: usize, column: usize, escape: Escape },
+    Extracted { slot: usize, escape: Escape },
 }
 
-/// What the values of one arrival are made from.
-pub struct Values {
+/// The names in a load's texts, with the places that their values have.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// The load's data by name; of each the columns that texts use, in the order of first use.
+    pub feeds: Vec<(String, Vec<String>)>,
+    /// What the flow has extracted so far. The place of a name is the same in all its steps.
+    pub extracted: Vec<String>,
+}
+
+/// What the values of one request are made from.
+pub struct Values<'v> {
     /// `{{ counter }}`: the arrival's number in its load, from 1.
     pub number: u64,
     /// `{{ timestamp }}`: the intended instant, in milliseconds since 1970 (UTC).
     pub unix_ms: u64,
-    /// The arrival's own random stream.
+    /// The request's own random stream.
     pub rng: ChaCha8Rng,
-}
-
-/// Says what is wrong with the templates in `text`, and what to write instead.
-pub fn check(text: &str) -> Result<(), String> {
-    Template::compile(text).map(drop)
+    /// A row of each feed that the visit uses.
+    pub rows: &'v [Option<Row>],
+    /// What was extracted, by place.
+    pub extracted: &'v [Option<Vec<u8>>],
 }
 
 impl Template {
-    /// Reads a text; the error quotes the template that can't be read.
-    pub fn compile(text: &str) -> Result<Self, String> {
-        let mut pieces = Vec::new();
-        let mut rest = text;
-        while let Some((before, opened)) = rest.split_once("{{") {
-            if !before.is_empty() {
-                pieces.push(Piece::Text(before.into()));
-            }
-            let (inside, after) = opened
-                .split_once("}}")
-                .ok_or_else(|| format!("`{{{{` is never closed by `}}}}`; {KNOWN}"))?;
-            pieces.push(Piece::read(inside.trim())?);
-            rest = after;
-        }
-        if !rest.is_empty() {
-            pieces.push(Piece::Text(rest.into()));
+    /// Reads a text, noting in `scope` which columns it uses; the error quotes the template that can't be
+    /// read.
+    pub fn compile(text: &str, escape: Escape, scope: &mut Scope) -> Result<Self, String> {
+        let read = {
+            let known = Known {
+                data: scope.feeds.iter().map(|(name, _)| name.as_str()).collect(),
+                extracted: scope.extracted.iter().map(String::as_str).collect(),
+            };
+            parts(text, &known)
+        };
+        let mut pieces = Vec::with_capacity(read.len());
+        for part in read {
+            let part = part.map_err(|wrong| format!("{}; {}", wrong.message, wrong.hint))?;
+            pieces.push(Piece::of(part, escape, scope));
         }
         let template = Self { pieces };
-        if template.values().count() > MAX_VALUES {
+        if template.values() > MAX_VALUES {
             return Err(format!("more than {MAX_VALUES} templates in one text"));
         }
         Ok(template)
+    }
+
+    /// This text with another behind it.
+    #[must_use]
+    pub fn then(mut self, after: Self) -> Self {
+        for piece in after.pieces {
+            match (self.pieces.last_mut(), piece) {
+                (Some(Piece::Text(last)), Piece::Text(text)) => last.push_str(&text),
+                (_, piece) => self.pieces.push(piece),
+            }
+        }
+        self
+    }
+
+    /// A text that is taken as it is.
+    pub fn plain(text: &str) -> Self {
+        Self { pieces: vec![Piece::Text(text.into())] }
     }
 
     /// The text itself if there is nothing in it to fill in.
@@ -79,55 +123,121 @@ impl Template {
         }
     }
 
-    /// Appends the text with its values.
-    pub fn render(&self, values: &mut Values, out: &mut Vec<u8>) {
-        use std::io::Write;
+    /// True if a row of data is needed to fill it in.
+    pub fn uses_data(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Column { .. }))
+    }
+
+    /// The places of the feeds it needs a row of.
+    pub fn feeds(&self) -> impl Iterator<Item = usize> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Column { feed, .. } => Some(*feed),
+            _ => None,
+        })
+    }
+
+    /// Appends the text with its values. A value that there is not (no row was dealt) leaves its place empty.
+    pub fn render(&self, values: &mut Values<'_>, out: &mut Vec<u8>) {
+        const TAKES: &str = "a Vec takes every write";
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
                 Piece::Uuid => out.extend_from_slice(&uuid(&mut values.rng)),
-                Piece::Counter => write!(out, "{}", values.number).expect("a Vec takes every write"),
+                Piece::Counter => write!(out, "{}", values.number).expect(TAKES),
                 Piece::Int(low, high) => {
                     let span = low.abs_diff(*high);
                     let drawn = match span.checked_add(1) {
                         Some(count) => below(&mut values.rng, count),
                         None => values.rng.next_u64(),
                     };
-                    write!(out, "{}", low.wrapping_add_unsigned(drawn)).expect("a Vec takes every write");
+                    write!(out, "{}", low.wrapping_add_unsigned(drawn)).expect(TAKES);
                 }
-                Piece::Timestamp => write!(out, "{}", values.unix_ms).expect("a Vec takes every write"),
+                Piece::Choice(choices) => {
+                    let drawn = below(&mut values.rng, choices.len() as u64) as usize;
+                    out.extend_from_slice(choices[drawn].as_bytes());
+                }
+                Piece::Timestamp => write!(out, "{}", values.unix_ms).expect(TAKES),
+                Piece::Time => {
+                    let time = i64::try_from(values.unix_ms).ok();
+                    let time = time.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+                    write!(out, "{:.3}", time.unwrap_or_default()).expect(TAKES);
+                }
+                Piece::Column { feed, column, escape } => {
+                    let row = values.rows.get(*feed).and_then(Option::as_ref);
+                    escape.write(row.map_or(b"", |row| row.value(*column).as_bytes()), out);
+                }
+                Piece::Extracted { slot, escape } => {
+                    let value = values.extracted.get(*slot).and_then(Option::as_deref);
+                    escape.write(value.unwrap_or_default(), out);
+                }
             }
         }
     }
 
-    fn values(&self) -> impl Iterator<Item = &Piece> {
-        self.pieces.iter().filter(|piece| !matches!(piece, Piece::Text(_)))
+    fn values(&self) -> usize {
+        self.pieces.iter().filter(|piece| !matches!(piece, Piece::Text(_))).count()
     }
 }
 
 impl Piece {
-    fn read(inside: &str) -> Result<Self, String> {
-        match inside {
-            "uuid" => return Ok(Self::Uuid),
-            "counter" => return Ok(Self::Counter),
-            "timestamp" => return Ok(Self::Timestamp),
-            _ => {}
-        }
-        let arguments = inside.strip_prefix("int").map(str::trim_start);
-        let Some(arguments) = arguments.filter(|rest| rest.is_empty() || rest.starts_with('(')) else {
-            return Err(format!("unknown template `{{{{ {inside} }}}}`; {KNOWN}"));
-        };
-        let bounds = arguments
-            .strip_prefix('(')
-            .and_then(|open| open.strip_suffix(')'))
-            .and_then(|pair| pair.split_once(','))
-            .and_then(|(low, high)| Some((low.trim().parse().ok()?, high.trim().parse().ok()?)));
-        match bounds {
-            Some((low, high)) if low <= high => Ok(Self::Int(low, high)),
-            Some((low, high)) => {
-                Err(format!("`{{{{ {inside} }}}}` is empty; write `{{{{ int({high}, {low}) }}}}`"))
+    fn of(part: Part, escape: Escape, scope: &mut Scope) -> Self {
+        let place = |names: &[String], name: &str| names.iter().position(|known| known == name);
+        match part {
+            Part::Text(text) => Self::Text(text),
+            Part::Value(Value::Uuid) => Self::Uuid,
+            Part::Value(Value::Counter) => Self::Counter,
+            Part::Value(Value::Int(low, high)) => Self::Int(low, high),
+            Part::Value(Value::Timestamp) => Self::Timestamp,
+            Part::Value(Value::Time) => Self::Time,
+            Part::Value(Value::Choice(choices)) => {
+                let escaped = |choice: &String| {
+                    let mut out = Vec::new();
+                    escape.write(choice.as_bytes(), &mut out);
+                    String::from_utf8_lossy(&out).into_owned()
+                };
+                Self::Choice(choices.iter().map(escaped).collect())
             }
-            None => Err(format!("`{{{{ {inside} }}}}` needs two whole numbers, as `{{{{ int(1, 100) }}}}`")),
+            Part::Value(Value::Column { data, column }) => {
+                let feed = scope.feeds.iter().position(|(name, _)| *name == data);
+                let feed = feed.expect("only columns of known data are read");
+                let columns = &mut scope.feeds[feed].1;
+                let column = place(columns, &column).unwrap_or_else(|| {
+                    columns.push(column);
+                    columns.len() - 1
+                });
+                Self::Column { feed, column, escape }
+            }
+            Part::Value(Value::Extracted(name)) => {
+                let slot = place(&scope.extracted, &name).expect("only known names are read");
+                Self::Extracted { slot, escape }
+            }
+        }
+    }
+}
+
+impl Escape {
+    /// Appends `value` so that it can't be more than a value where it stands.
+    pub fn write(self, value: &[u8], out: &mut Vec<u8>) {
+        const HEX: &[u8; 16] = b"0123456789ABCDEF";
+        match self {
+            Self::Nothing => out.extend_from_slice(value),
+            Self::Url => {
+                for &byte in value {
+                    if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                        out.push(byte);
+                    } else {
+                        out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+                    }
+                }
+            }
+            Self::Header => {
+                out.extend(value.iter().map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }));
+            }
+            Self::Json => {
+                let text: Cow<'_, str> = String::from_utf8_lossy(value);
+                let quoted = serde_json::to_string(&text).expect("a text is JSON");
+                out.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
+            }
         }
     }
 }
@@ -157,11 +267,28 @@ mod tests {
     use super::*;
     use crate::load::schedule::template_rng;
 
-    fn rendered(text: &str, number: u64) -> String {
+    fn rendered_in(text: &str, number: u64, escape: Escape) -> String {
         let mut out = Vec::new();
-        let mut values = Values { number, unix_ms: 1_700_000_000_123, rng: template_rng(5, number) };
-        Template::compile(text).expect(text).render(&mut values, &mut out);
+        let mut scope = Scope {
+            feeds: vec![("users".into(), Vec::new()), ("items".into(), Vec::new())],
+            extracted: vec!["token".into(), "unset".into()],
+        };
+        let template = Template::compile(text, escape, &mut scope).expect(text);
+        let row = |columns: &[String]| Row::new(columns.iter().map(|column| format!("<{column}\"\r\n>")));
+        let rows = [Some(row(&scope.feeds[0].1)), None];
+        let mut values = Values {
+            number,
+            unix_ms: 1_700_000_000_123,
+            rng: template_rng(5, number),
+            rows: &rows,
+            extracted: &[Some(b"a/b c\r\nx: \"y\"".to_vec()), None],
+        };
+        template.render(&mut values, &mut out);
         String::from_utf8(out).expect("templates of text render text")
+    }
+
+    fn rendered(text: &str, number: u64) -> String {
+        rendered_in(text, number, Escape::Nothing)
     }
 
     #[test]
@@ -171,10 +298,28 @@ mod tests {
             ("plain } text }}", "plain } text }}"),
             ("{{counter}}/{{ counter }}", "7/7"),
             ("at {{ timestamp }}.", "at 1700000000123."),
+            ("at {{ time }}.", "at 2023-11-14T22:13:20.123Z."),
             ("{{ int(4, 4) }}{{ int ( -2 , -2 ) }}", "4-2"),
+            ("{{ choice(one) }}", "one"),
+            ("{{ items.none }}{{ unset }}", ""),
+            ("{{ users.b }}{{ users.a }}{{ users.b }}", "<b\"\r\n><a\"\r\n><b\"\r\n>"),
         ] {
             assert_eq!(rendered(text, 7), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn values_stay_in_their_place() {
+        for (escape, extracted, column) in [
+            (Escape::Nothing, "a/b c\r\nx: \"y\"", "<e\"\r\n>"),
+            (Escape::Url, "a%2Fb%20c%0D%0Ax%3A%20%22y%22", "%3Ce%22%0D%0A%3E"),
+            (Escape::Header, "a/b c  x: \"y\"", "<e\"  >"),
+            (Escape::Json, r#"a/b c\r\nx: \"y\""#, r#"<e\"\r\n>"#),
+        ] {
+            assert_eq!(rendered_in("{{ token }}", 1, escape), extracted, "{escape:?}");
+            assert_eq!(rendered_in("{{ users.e }}", 1, escape), column, "{escape:?}");
+        }
+        assert_eq!(rendered_in("{{ choice(a&b) }}", 1, Escape::Url), "a%26b");
     }
 
     #[test]
@@ -190,27 +335,24 @@ mod tests {
     }
 
     #[test]
-    fn ints_reach_both_ends_and_no_further() {
-        let drawn: std::collections::BTreeSet<String> =
-            (1..200).map(|number| rendered("{{ int(-1, 2) }}", number)).collect();
-        assert_eq!(drawn.into_iter().collect::<Vec<_>>(), ["-1", "0", "1", "2"]);
+    fn ints_and_choices_reach_all_there_is_and_no_more() {
+        let drawn = |text: &str| -> Vec<String> {
+            let drawn: std::collections::BTreeSet<String> =
+                (1..200).map(|number| rendered(text, number)).collect();
+            drawn.into_iter().collect()
+        };
+        assert_eq!(drawn("{{ int(-1, 2) }}"), ["-1", "0", "1", "2"]);
+        assert_eq!(drawn("{{ choice(b, a, c d) }}"), ["a", "b", "c d"]);
         let whole = format!("{{{{ int({}, {}) }}}}", i64::MIN, i64::MAX);
         assert_ne!(rendered(&whole, 1), rendered(&whole, 2));
     }
 
     #[test]
     fn mistakes_say_what_to_write() {
-        for (text, expected) in [
-            ("{{ uid }}", "unknown template `{{ uid }}`; write `{{ uuid }}`"),
-            ("{{ uuid", "`{{` is never closed by `}}`"),
-            ("{{ int(1) }}", "`{{ int(1) }}` needs two whole numbers, as `{{ int(1, 100) }}`"),
-            ("{{ int(9, 1) }}", "`{{ int(9, 1) }}` is empty; write `{{ int(1, 9) }}`"),
-            ("{{ int }}", "needs two whole numbers"),
-            ("{{ integer }}", "unknown template"),
-        ] {
-            let error = check(text).expect_err(text);
-            assert!(error.contains(expected), "{text}: {error}");
-        }
-        assert!(check(&"{{ uuid }}".repeat(MAX_VALUES + 1)).is_err());
+        let error = |text: &str| {
+            Template::compile(text, Escape::Nothing, &mut Scope::default()).expect_err(text)
+        };
+        assert!(error("{{ uid }}").contains("unknown template `uid`; did you mean `uuid`?"));
+        assert!(error(&"{{ uuid }}".repeat(MAX_VALUES + 1)).contains("more than 1000"));
     }
 }
