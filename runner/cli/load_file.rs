@@ -6,14 +6,19 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::load::rows;
 use crate::spec::yaml::MAX_TEXT_BYTES;
 use crate::spec::{self, Experiment, Input};
 
 /// Reads and checks the experiment at `path` (`-`: stdin) with the overrides `sets`, each `PATH=VALUE`.
-/// Returns it with its text, in which its spans are places.
+/// Returns it with its text, in which its spans are places. Files of rows that it names are looked at, too,
+/// and their paths, relative to the experiment's file, become such as can be opened from here.
 pub fn experiment(path: &Path, sets: &[String]) -> Result<(Experiment, String)> {
     let input = input(path, sets)?;
-    Ok((spec::parse(&input)?, input.all_text()))
+    let mut experiment = spec::parse(&input)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    rows::find(&mut experiment, folder).map_err(|problems| input.problems(problems))?;
+    Ok((experiment, input.all_text()))
 }
 
 /// Reads what `experiment` parses. Fails if the file can't be read, is too large or is not UTF-8.

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::kept::{Keep, Kept};
 use super::outcome::Class;
 use super::poll::Ready;
 use super::protocol::{Answer, Progress, Reader};
-use super::request::Wired;
+use super::wire::Wired;
 
 /// How much is read at once: more than a socket's usual buffer holds. One such buffer serves all
 /// connections of a thread.
@@ -136,6 +137,16 @@ impl<R: Reader + Default> Connection<R> {
             Err(error) if would_block(&error) => self.keep(wired, 0),
             Err(error) => Event::Broken(Broken { class: Class::of(&error), stale: self.kept, unsent: true }),
         }
+    }
+
+    /// Has the answer to the request just sent kept; nothing of it was read yet.
+    pub fn keep_answer(&mut self, keep: Keep) {
+        self.reader.keep(keep);
+    }
+
+    /// What was kept of the answer just complete.
+    pub fn take_kept(&mut self) -> Option<Box<Kept>> {
+        self.reader.take_kept()
     }
 
     fn keep(&mut self, wired: &Wired<'_>, sent: usize) -> Event {

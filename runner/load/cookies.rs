@@ -206,8 +206,7 @@ mod tests {
         headers.iter().for_each(|header| jar.set(&at(from), header.as_bytes()));
         let mut out = Vec::new();
         jar.write(&at(to), &mut out);
-        let expected =
-            if expected.is_empty() { String::new() } else { format!("cookie: {expected}\r\n") };
+        let expected = if expected.is_empty() { String::new() } else { format!("cookie: {expected}\r\n") };
         assert_eq!(String::from_utf8_lossy(&out), expected, "{headers:?} from {from} to {to}");
     }
 
@@ -271,7 +270,12 @@ mod tests {
     #[test]
     fn what_can_not_be_a_cookie_is_ignored() {
         let long = format!("a={}", "x".repeat(MAX_COOKIE_BYTES));
-        check("http://a.test/", &["", "noequals", "=1", " =1; path=/", "a=\u{1}", &long], "http://a.test/", "");
+        check(
+            "http://a.test/",
+            &["", "noequals", "=1", " =1; path=/", "a=\u{1}", &long],
+            "http://a.test/",
+            "",
+        );
         let mut jar = Jar::default();
         jar.set(&at("http://a.test/"), b"a=\xff");
         (0..1_000).for_each(|n| jar.set(&at("http://a.test/"), format!("n{n}=1").as_bytes()));

@@ -74,7 +74,8 @@ impl Feed {
     /// error of the operating system's where there can be no further thread.
     pub fn start(mut rows: Rows) -> Result<Self, String> {
         let ahead = Ahead { batches: VecDeque::new(), takers: 1, fault: None };
-        let shared = Arc::new(Shared { ahead: Mutex::new(ahead), taken: Condvar::new(), read: Condvar::new() });
+        let shared =
+            Arc::new(Shared { ahead: Mutex::new(ahead), taken: Condvar::new(), read: Condvar::new() });
         // The first batch is read here: what is wrong with it is told before anything is sent.
         let first = batch(&mut rows)?;
         shared.ahead().batches.push_back(first);
@@ -168,9 +169,10 @@ mod tests {
 
     fn feed(text: &str) -> (tempfile::TempDir, Feed) {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("rows.csv"), text).unwrap();
-        let data = Data::Csv(Located { value: "rows.csv".into(), span: crate::error::Span::default() });
-        let rows = Rows::open(&data, folder.path(), &["n".to_owned()]).unwrap();
+        let file = folder.path().join("rows.csv").display().to_string();
+        std::fs::write(&file, text).unwrap();
+        let data = Data::Csv(Located { value: file, span: crate::error::Span::default() });
+        let rows = Rows::open(&data, &["n".to_owned()]).unwrap();
         let feed = Feed::start(rows).unwrap();
         (folder, feed)
     }
@@ -207,8 +209,10 @@ mod tests {
         let rows: String = (0..count).map(|number| format!("{number}\n")).collect();
         let (_folder, mut one) = feed(&format!("n\n{rows}"));
         let mut other = one.clone();
-        let mut dealt: Vec<usize> =
-            (0..count).map(|turn| deal(if turn % 2 == 0 { &mut one } else { &mut other })).map(|row| row.unwrap().parse().unwrap()).collect();
+        let mut dealt: Vec<usize> = (0..count)
+            .map(|turn| deal(if turn % 2 == 0 { &mut one } else { &mut other }))
+            .map(|row| row.unwrap().parse().unwrap())
+            .collect();
         dealt.sort_unstable();
         assert!(dealt.into_iter().eq(0..count), "each once in a round of the file");
     }

@@ -5,6 +5,8 @@
 //! of sending does what a timer wheel would, in constant time and without one. Memory is the most that
 //! was ever under way at once.
 
+use super::visit::VisitId;
+
 /// Which request under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u32);
@@ -26,6 +28,8 @@ pub struct Flight {
     pub sent_ns: u64,
     /// The connection that carries it.
     pub connection: u32,
+    /// The visit it belongs to; [`NO_VISIT`](super::visit::NO_VISIT) for none.
+    pub visit: VisitId,
     /// True if it was sent again after a kept connection turned out closed.
     pub retried: bool,
 }
@@ -137,6 +141,7 @@ mod tests {
             intended_ns: number,
             sent_ns: number,
             connection: 0,
+            visit: crate::load::visit::NO_VISIT,
             retried: false,
         }
     }

@@ -146,7 +146,8 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    const TEXT: &[u8] = b"{\"ok\": true, \"text\": \"the quick brown fox jumps over the lazy dog, the lazy dog\"}";
+    const TEXT: &[u8] =
+        b"{\"ok\": true, \"text\": \"the quick brown fox jumps over the lazy dog, the lazy dog\"}";
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());

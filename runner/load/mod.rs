@@ -2,7 +2,7 @@
 //!
 //! [`Generator`] is the door. Behind it: [`schedule`] says when and what (pure), [`template`], [`url`] and
 //! [`request`] lay out the bytes, [`worker`] sends them on time over [`connection`]s whose answers a
-//! [`protocol`] reads (pure), [`recorder`] sorts what ended into intervals and [`window`] into the live
+//! [`protocol`] reads (pure) and [`scrutiny`] looks into where asked; [`recorder`] sorts what ended into intervals and [`window`] into the live
 //! view, and [`fitness`] says whether the generator itself can be believed.
 
 pub mod connection;
@@ -11,10 +11,13 @@ pub mod engine;
 pub mod feed;
 pub mod fitness;
 pub mod flight;
+pub mod follow;
 pub mod kept;
+pub mod lane;
 pub mod outcome;
 pub mod poll;
 pub mod pool;
+pub mod progress;
 pub mod protocol;
 pub mod record;
 pub mod recorder;
@@ -22,13 +25,15 @@ pub mod request;
 pub mod rows;
 pub mod schedule;
 pub mod scrutiny;
+pub mod source;
 pub mod template;
 pub mod url;
 pub mod visit;
 pub mod window;
+pub mod wire;
 pub mod worker;
 
-pub use engine::Generator;
+pub use engine::{Generator, Setup};
 pub use recorder::Interval;
 pub use request::Endpoints;
 pub use window::Window;

@@ -31,8 +31,8 @@ pub struct Sample {
 pub enum End {
     /// Answered as expected, with this status.
     Good(u16),
-    /// Answered, not as expected.
-    Bad(u16),
+    /// Answered, with this status, not as expected in this respect.
+    Bad(u16, Class),
     /// Given up at its timeout.
     TimedOut(Class),
     /// Not answered.
@@ -69,15 +69,15 @@ pub enum Class {
     /// No row of data was there in time, or can be read any more.
     Data,
     /// Answered with another status.
-    UnexpectedStatus,
+    Status,
     /// A header is not there, or not as expected.
-    UnexpectedHeader,
+    Header,
     /// The body is not as expected, or can't be decoded.
-    UnexpectedBody,
+    Body,
     /// The body is not JSON, or not as expected.
-    UnexpectedJson,
+    Json,
     /// The body is of another size.
-    UnexpectedSize,
+    Size,
     /// A value that later steps use is not in the answer.
     NotExtracted,
     /// None of these.
@@ -98,11 +98,11 @@ impl Class {
         Self::Ports,
         Self::Memory,
         Self::Data,
-        Self::UnexpectedStatus,
-        Self::UnexpectedHeader,
-        Self::UnexpectedBody,
-        Self::UnexpectedJson,
-        Self::UnexpectedSize,
+        Self::Status,
+        Self::Header,
+        Self::Body,
+        Self::Json,
+        Self::Size,
         Self::NotExtracted,
         Self::Other,
     ];
@@ -121,11 +121,11 @@ impl Class {
             Self::Ports => "local: ports",
             Self::Memory => "local: memory",
             Self::Data => "local: data",
-            Self::UnexpectedStatus => "unexpected: status",
-            Self::UnexpectedHeader => "unexpected: header",
-            Self::UnexpectedBody => "unexpected: body",
-            Self::UnexpectedJson => "unexpected: json",
-            Self::UnexpectedSize => "unexpected: size",
+            Self::Status => "unexpected: status",
+            Self::Header => "unexpected: header",
+            Self::Body => "unexpected: body",
+            Self::Json => "unexpected: json",
+            Self::Size => "unexpected: size",
             Self::NotExtracted => "unexpected: nothing to extract",
             Self::Other => "other",
         }

@@ -157,9 +157,14 @@ fn bounds(cuts: &[u64], t_ns: u64) -> (u64, u64) {
 pub fn count(stats: &mut Stats, sample: &Sample, slos: &[String]) {
     let boxes = &mut stats.boxes;
     match sample.end {
-        End::Good(status) | End::Bad(status) => {
-            *if matches!(sample.end, End::Good(_)) { &mut boxes.good } else { &mut boxes.bad } += 1;
+        End::Good(status) => {
+            boxes.good += 1;
             *stats.statuses.entry(status).or_default() += 1;
+        }
+        End::Bad(status, class) => {
+            boxes.bad += 1;
+            *stats.statuses.entry(status).or_default() += 1;
+            add_one(&mut stats.errors, class.word());
         }
         End::TimedOut(class) | End::Failed(class) => {
             *if matches!(sample.end, End::TimedOut(_)) { &mut boxes.timed_out } else { &mut boxes.failed } +=
@@ -274,11 +279,12 @@ mod tests {
                 },
             ),
             (
-                End::Bad(500),
+                End::Bad(500, Class::Status),
                 0,
                 Stats {
                     boxes: super::super::record::Boxes { bad: 1, ..boxes },
                     statuses: BTreeMap::from([(500, 1)]),
+                    errors: one("unexpected: status"),
                     ..timed.clone()
                 },
             ),

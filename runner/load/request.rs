@@ -1,15 +1,19 @@
 //! A load's requests made ready to send: URLs resolved, texts compiled, bytes laid out once.
 //!
-//! Everything that can be decided before the first arrival is decided here, mistakes included, so that
+//! How a request becomes bytes is in `wire.rs`. Everything that can be decided before the first arrival is decided here, mistakes included, so that
 //! sending is copying bytes. Only [`prepare`] touches the network, to resolve names.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use super::schedule::template_rng;
-use super::template::{Template, Values};
+use super::feed::{Feed, Row};
+use super::kept::Kept;
+use super::rows::Rows;
+use super::scrutiny::{Scrutiny, Unexpected};
+use super::template::Scope;
 use super::url::Url;
+use super::visit::Visit;
+use super::wire::{Occasion, Wire, Wired};
 use crate::error::{Error, Result};
 use crate::plan::LoadPlan;
 use crate::spec::Request;
@@ -53,13 +57,18 @@ impl<H: Into<String>> FromIterator<(H, SocketAddr)> for Endpoints {
     }
 }
 
-/// A load's requests and SLOs, ready to send and to judge.
+/// A load's requests and SLOs, ready to send and to judge. Cloned for each sending thread; the clones share
+/// the rows of data.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    /// In the plan's order.
+    /// What arrivals are: the entries of the load's list, in its order.
+    pub entries: Vec<Entry>,
+    /// Every kind of request, in the order of [`Load::sent`](crate::spec::Load::sent).
     pub requests: Vec<PreparedRequest>,
     /// Where they go, each address once.
     pub addresses: Vec<SocketAddr>,
+    /// The load's data, in its order; nothing where no text uses any of it.
+    feeds: Vec<Option<Feed>>,
     /// The terms of each SLO's condition, in the plan's order; at most [`MAX_SLOS`].
     slos: Vec<Vec<Term>>,
     seed: u64,
@@ -67,6 +76,24 @@ pub struct Prepared {
 
 /// The most SLOs on one load: a bit each in every sample.
 pub const MAX_SLOS: usize = 64;
+
+/// An entry of a load's list: a request, or a flow of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its first request, as an index into [`Prepared::requests`]; a flow's other steps follow it.
+    pub first: u32,
+    /// What its visitors carry; nothing for a request that needs no visitor.
+    pub carried: Option<Carried>,
+}
+
+/// What a visitor carries from the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// The feeds it needs a row of: bit n for the n-th.
+    feeds: u64,
+    /// How many extracted values there can be.
+    slots: usize,
+}
 
 /// One request of a load.
 #[derive(Clone, Debug)]
@@ -79,58 +106,58 @@ pub struct PreparedRequest {
     pub idempotent: bool,
     /// It asks for the connection to be closed.
     pub close: bool,
+    /// What is looked at in its answers besides the status.
+    pub scrutiny: Option<Box<Scrutiny>>,
+    /// It is a step of a flow with another step behind it: how long after its answer that one is due.
+    pub next_after_ns: Option<u64>,
     expect: StatusSet,
     wire: Wire,
 }
 
-/// A request's bytes.
-#[derive(Clone, Debug)]
-enum Wire {
-    /// The same every time.
-    Fixed(Arc<[u8]>),
-    /// Made anew for each arrival.
-    Filled(Box<Filled>),
-}
-
-#[derive(Clone, Debug)]
-struct Filled {
-    /// Request line and headers, up to the length of the body.
-    head: Template,
-    body: Option<Template>,
-}
-
-/// The bytes of one request: kept for good, or made for this arrival in the caller's buffer.
-#[derive(Debug)]
-pub enum Wired<'a> {
-    /// The same every time.
-    Fixed(&'a Arc<[u8]>),
-    /// Made for this arrival.
-    Made(&'a [u8]),
-}
-
 impl Prepared {
-    /// The bytes of request `request` for arrival `number`, made in `scratch` where they are not fixed. A
+    /// The bytes of request `request` on this occasion, made in `scratch` where they are not fixed. A
     /// function of its arguments and the load's seed, so asking again gives the same.
-    pub fn wire<'a>(
-        &'a self,
-        request: u32,
-        number: u64,
-        unix_ms: u64,
-        scratch: &'a mut Vec<u8>,
-    ) -> Wired<'a> {
-        match &self.requests[request as usize].wire {
-            Wire::Fixed(bytes) => Wired::Fixed(bytes),
-            Wire::Filled(filled) => {
-                let mut values = Values { number, unix_ms, rng: template_rng(self.seed, number) };
-                filled.render(&mut values, scratch);
-                Wired::Made(scratch)
-            }
-        }
+    pub fn wire<'a>(&'a self, request: u32, occasion: Occasion<'_>, scratch: &'a mut Vec<u8>) -> Wired<'a> {
+        self.requests[request as usize].wire.bytes(self.seed, occasion, scratch)
+    }
+
+    /// What a visitor carries when it arrives: a row of each feed that it needs. Nothing if a row is not
+    /// there in time.
+    pub fn visit(&mut self, carried: Carried) -> Option<Visit> {
+        let deal = |(place, feed): (usize, &mut Option<Feed>)| match feed {
+            Some(feed) if carried.feeds & (1 << place) != 0 => feed.deal().map(Some),
+            _ => Some(None),
+        };
+        let rows = self.feeds.iter_mut().enumerate().map(deal).collect::<Option<Vec<Option<Row>>>>()?;
+        Some(Visit { rows, extracted: vec![None; carried.slots], ..Visit::default() })
+    }
+
+    /// Why there are no rows any more, if that is so: the file and line, and what is wrong there.
+    pub fn data_fault(&self) -> Option<String> {
+        self.feeds.iter().flatten().find_map(Feed::fault)
     }
 
     /// True if `status` is what request `request` expects.
     pub fn expects(&self, request: u32, status: u16) -> bool {
         self.requests[request as usize].expect.contains(status)
+    }
+
+    /// Holds what was kept of an answer to request `request` against what is expected of it besides the
+    /// status; what later steps go on with is put into `visit`.
+    pub fn examine(
+        &self,
+        request: u32,
+        kept: &Kept,
+        visit: Option<&mut Visit>,
+        unix_ms: u64,
+    ) -> Result<(), Unexpected> {
+        let request = &self.requests[request as usize];
+        let Some(scrutiny) = &request.scrutiny else { return Ok(()) };
+        let Some(visit) = visit else { return scrutiny.examine(kept, &mut []) };
+        if let Some(place) = request.wire.place(&visit.path, unix_ms) {
+            kept.values("set-cookie").for_each(|cookie| visit.jar.set(&place, cookie));
+        }
+        scrutiny.examine(kept, &mut visit.extracted)
     }
 
     /// The SLOs for which an answer is good: bit n for the n-th. A request without an answer is good for
@@ -143,34 +170,20 @@ impl Prepared {
         let good = self.slos.iter().enumerate().filter(|(_, terms)| terms.iter().all(holds));
         good.fold(0, |bits, (slo, _)| bits | (1 << slo))
     }
-}
 
-impl Filled {
-    fn render(&self, values: &mut Values, out: &mut Vec<u8>) {
-        use std::io::Write;
-        out.clear();
-        self.head.render(values, out);
-        let Some(body) = &self.body else {
-            out.extend_from_slice(b"\r\n");
-            return;
-        };
-        // The length comes before the body but is known after it: room for ten digits (leading zeros are
-        // allowed, RFC 9110 8.6, but some servers refuse them), then close the gap.
-        const ROOM: usize = 10;
-        out.extend_from_slice(b"content-length: ");
-        let length_at = out.len();
-        out.extend_from_slice(&[b' '; ROOM]);
-        out.extend_from_slice(b"\r\n\r\n");
-        let body_at = out.len();
-        body.render(values, out);
-        let length = out.len() - body_at;
-        // Optional whitespace before a field's value is allowed (RFC 9112, 5): right-align the digits.
-        write!(&mut out[length_at..length_at + ROOM], "{length:>ROOM$}").expect("bodies are under 10 GB");
+    /// The place of an address in the list, where it is put if it is new.
+    fn place_of(&mut self, address: SocketAddr) -> u32 {
+        let known = self.addresses.iter().position(|other| *other == address);
+        let place = known.unwrap_or_else(|| {
+            self.addresses.push(address);
+            self.addresses.len() - 1
+        });
+        u32::try_from(place).expect("a load has at most a thousand requests")
     }
 }
 
-/// Makes a load ready. Fails with exit 2 where a request is wrong and with exit 3 where a host does not
-/// resolve.
+/// Makes a load ready. Fails with exit 2 where a request is wrong or its data can't be read, and with exit 3
+/// where a host does not resolve.
 pub async fn prepare(load: &LoadPlan, endpoints: &Endpoints) -> Result<Prepared> {
     let wrong = |why: String| Error::mistake(format!("load `{}`: {why}", load.name));
     if load.load.requests.is_empty() {
@@ -180,35 +193,79 @@ pub async fn prepare(load: &LoadPlan, endpoints: &Endpoints) -> Result<Prepared>
         return Err(wrong(format!("more than {MAX_SLOS} SLOs")));
     }
     let mut prepared = Prepared {
-        requests: Vec::with_capacity(load.load.requests.len()),
+        entries: Vec::with_capacity(load.load.requests.len()),
+        requests: Vec::new(),
         addresses: Vec::new(),
+        feeds: Vec::new(),
         slos: load.slos.iter().map(|(_, Condition { terms, .. })| terms.clone()).collect(),
         seed: load.seed,
     };
-    for request in load.load.requests.iter() {
-        let (method, url) = request.method_and_url().ok_or_else(|| {
-            wrong("a request needs exactly one of get, head, post, put, patch, delete".into())
-        })?;
-        let url = Url::read(&url.value).map_err(wrong)?;
-        let address = resolve(&url, endpoints).await?;
-        let known = prepared.addresses.iter().position(|other| *other == address);
-        let address_index = known.unwrap_or_else(|| {
-            prepared.addresses.push(address);
-            prepared.addresses.len() - 1
-        });
-        let headers = headers(load, request, &url).map_err(wrong)?;
-        let close =
-            headers.iter().any(|(name, value)| name == "connection" && value.eq_ignore_ascii_case("close"));
-        prepared.requests.push(PreparedRequest {
-            address: u32::try_from(address_index).map_err(|_| wrong("too many requests".into()))?,
-            head_only: method == "HEAD",
-            idempotent: !matches!(method, "POST" | "PATCH"),
-            close,
-            expect: request.expect.status.clone(),
-            wire: wire(method, &url, &headers, body(request).as_deref()).map_err(wrong)?,
-        });
+    let mut scope = Scope {
+        feeds: load.load.data.names().map(|name| (name.to_owned(), Vec::new())).collect(),
+        extracted: Vec::new(),
+    };
+    for entry in load.load.requests.iter() {
+        let first = u32::try_from(prepared.requests.len()).expect("a load has at most a thousand requests");
+        let steps = entry.sent();
+        if steps.is_empty() {
+            return Err(wrong("a flow has no steps".into()));
+        }
+        scope.extracted.clear();
+        let mut carried = Carried::default();
+        for (step, request) in steps.iter().enumerate() {
+            let place = entry.flow.is_some().then_some(step);
+            let (method, url) = target(request).map_err(wrong)?;
+            let address = prepared.place_of(resolve(&url, endpoints).await?);
+            let mut ready = request_of(load, request, (method, &url), place, &mut scope).map_err(wrong)?;
+            ready.address = address;
+            ready.next_after_ns = steps.get(step + 1).map(|next| next.think.as_ns());
+            carried.feeds |= ready.wire.feeds().into_iter().fold(0, |bits, feed| bits | (1 << feed));
+            prepared.requests.push(ready);
+        }
+        carried.slots = scope.extracted.len();
+        let visited = entry.flow.is_some() || carried.feeds != 0;
+        prepared.entries.push(Entry { first, carried: visited.then_some(carried) });
+    }
+    for ((_, data), (_, columns)) in load.load.data.iter().zip(&scope.feeds) {
+        let start = || Rows::open(data, columns).and_then(Feed::start).map_err(wrong);
+        prepared.feeds.push(if columns.is_empty() { None } else { Some(start()?) });
     }
     Ok(prepared)
+}
+
+fn target(request: &Request) -> Result<(&'static str, Url), String> {
+    let found = request.method_and_url();
+    let (method, url) = found.ok_or("a request needs exactly one of get, head, post, put, patch, delete")?;
+    Ok((method, Url::read(&url.value)?))
+}
+
+fn request_of(
+    load: &LoadPlan,
+    request: &Request,
+    (method, url): (&str, &Url),
+    step: Option<usize>,
+    scope: &mut Scope,
+) -> Result<PreparedRequest, String> {
+    let wire = Wire::new(&load.load, request, (method, url), step, scope)?;
+    // What a step extracts is known to later steps, not to itself.
+    let scrutiny = match step {
+        Some(_) => Some(Scrutiny::of_step(request, &mut scope.extracted)?),
+        None => Scrutiny::of_expect(&request.expect)?,
+    };
+    let mut headers = load.load.headers.iter().chain(request.headers.iter());
+    let close = |(name, value): (&String, &String)| {
+        name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case("close")
+    };
+    Ok(PreparedRequest {
+        address: 0,
+        head_only: method == "HEAD",
+        idempotent: !matches!(method, "POST" | "PATCH"),
+        close: headers.any(close),
+        scrutiny: scrutiny.map(Box::new),
+        next_after_ns: None,
+        expect: request.expect.status.clone(),
+        wire,
+    })
 }
 
 async fn resolve(url: &Url, endpoints: &Endpoints) -> Result<SocketAddr> {
@@ -217,67 +274,4 @@ async fn resolve(url: &Url, endpoints: &Endpoints) -> Result<SocketAddr> {
             .because(error)
             .hint("check the host's name, or write its address in the URL")
     })
-}
-
-/// The request's body as text, if it has one.
-fn body(request: &Request) -> Option<String> {
-    match (&request.json, &request.body) {
-        (Some(json), _) => Some(json.value.to_string()),
-        (None, Some(text)) => Some(text.value.clone()),
-        (None, None) => None,
-    }
-}
-
-/// The headers in the order sent, names in lower case: ours, unless the load or the request says otherwise.
-fn headers(load: &LoadPlan, request: &Request, url: &Url) -> Result<BTreeMap<String, String>, String> {
-    let mut headers = BTreeMap::from([
-        ("host".to_owned(), url.authority.clone()),
-        ("user-agent".to_owned(), concat!("chaos/", env!("CARGO_PKG_VERSION")).to_owned()),
-        ("accept".to_owned(), "*/*".to_owned()),
-    ]);
-    if request.json.is_some() {
-        headers.insert("content-type".into(), "application/json".into());
-    }
-    for (name, value) in load.load.headers.iter().chain(&request.headers) {
-        let lower = name.to_ascii_lowercase();
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(token) {
-            return Err(format!("`{name}` is not a header's name"));
-        }
-        if value.contains(['\r', '\n', '\0']) {
-            return Err(format!("the value of header `{name}` holds a line break"));
-        }
-        if lower == "content-length" || lower == "transfer-encoding" {
-            return Err(format!("header `{name}` follows from the body; leave it out"));
-        }
-        headers.insert(lower, value.clone());
-    }
-    Ok(headers)
-}
-
-fn wire(
-    method: &str,
-    url: &Url,
-    headers: &BTreeMap<String, String>,
-    body: Option<&str>,
-) -> Result<Wire, String> {
-    let mut head = format!("{method} {} HTTP/1.1\r\n", url.path);
-    // Host first, as RFC 9110 7.2 would have it; the rest by name.
-    let (host, others): (Vec<_>, Vec<_>) = headers.iter().partition(|(name, _)| *name == "host");
-    for (name, value) in host.into_iter().chain(others) {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    let filled = Filled { head: Template::compile(&head)?, body: body.map(Template::compile).transpose()? };
-    let fixed_body = filled.body.as_ref().map_or(Some(""), Template::fixed);
-    let (Some(head), Some(fixed_body)) = (filled.head.fixed(), fixed_body) else {
-        return Ok(Wire::Filled(Box::new(filled)));
-    };
-    // A method that carries a body says so even where it is empty; a server might wait for one.
-    let length = match (body, method) {
-        (Some(_), _) | (None, "POST" | "PUT" | "PATCH") => {
-            format!("content-length: {}\r\n", fixed_body.len())
-        }
-        (None, _) => String::new(),
-    };
-    Ok(Wire::Fixed(format!("{head}{length}\r\n{fixed_body}").into_bytes().into()))
 }

@@ -57,12 +57,12 @@ impl Read for Metered {
 }
 
 impl Rows {
-    /// Opens a file, whose path counts from `folder`, to read these columns of it. Fails, naming the file,
-    /// where it can't be read or a column is missing.
-    pub fn open(data: &Data, folder: &Path, columns: &[String]) -> Result<Self, String> {
+    /// Opens a file to read these columns of it. Fails, naming the file, where it can't be read or a column
+    /// is missing.
+    pub fn open(data: &Data, columns: &[String]) -> Result<Self, String> {
         let (Data::Csv(file) | Data::Jsonl(file)) = data;
         let name = file.value.clone();
-        let opened = File::open(folder.join(&name)).and_then(|file| {
+        let opened = File::open(&name).and_then(|file| {
             // A folder opens and can't be read; a pipe would be waited for and can't be read twice.
             let kind = file.metadata()?;
             if kind.is_file() { Ok(file) } else { Err(io::Error::other("not a file")) }
@@ -133,7 +133,9 @@ impl Rows {
         match &mut self.form {
             Form::Csv(reader, ..) => {
                 reader.get_mut().left = MAX_ROW_BYTES;
-                reader.seek_raw(io::SeekFrom::Start(0), csv::Position::new()).map_err(|error| mistake_of(&self.file, &error))?;
+                reader
+                    .seek_raw(io::SeekFrom::Start(0), csv::Position::new())
+                    .map_err(|error| mistake_of(&self.file, &error))?;
                 // After a seek the first line counts as a row.
                 let mut names = csv::StringRecord::new();
                 reader.read_record(&mut names).map_err(|error| mistake_of(&self.file, &error))?;
@@ -182,29 +184,28 @@ fn mistake_of(file: &str, error: &csv::Error) -> String {
     }
 }
 
-/// What is wrong with the files of rows that `experiment` names, each where it is named; paths count from
-/// `folder`. Looks at the first thousand rows of each.
-pub fn check(experiment: &Experiment, folder: &Path) -> Vec<Problem> {
+/// Finds the files of rows that `experiment` names, whose paths count from `folder`, and looks at the first
+/// thousand rows of each: their paths become such as can be opened from here, or what is wrong is told, each
+/// where the file is named.
+pub fn find(experiment: &mut Experiment, folder: &Path) -> Result<(), Vec<Problem>> {
     let mut problems = Vec::new();
-    for (_, load) in experiment.load.iter() {
-        for (name, data) in load.data.iter() {
-            if let Err(message) = check_file(data, folder, &columns_used(load, name)) {
-                let (Data::Csv(file) | Data::Jsonl(file)) = data;
-                let hint = format!("paths count from {}", shown(folder));
-                problems.push(Problem { span: file.span, message, hint: Some(hint) });
+    for (_, load) in &mut experiment.load.0 {
+        let used: Vec<_> = load.data.names().map(|name| columns_used(load, name)).collect();
+        for ((_, data), columns) in load.data.0.iter_mut().zip(used) {
+            let (Data::Csv(file) | Data::Jsonl(file)) = data;
+            file.value = folder.join(&file.value).display().to_string();
+            let span = file.span;
+            if let Err(message) = check_file(data, &columns) {
+                let hint = "paths count from the experiment's own file".to_owned();
+                problems.push(Problem { span, message, hint: Some(hint) });
             }
         }
     }
-    problems
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-fn shown(folder: &Path) -> String {
-    let here = folder.as_os_str().is_empty() || folder == Path::new(".");
-    if here { "where the experiment is".into() } else { format!("`{}`", folder.display()) }
-}
-
-fn check_file(data: &Data, folder: &Path, columns: &[String]) -> Result<(), String> {
-    let mut rows = Rows::open(data, folder, columns)?;
+fn check_file(data: &Data, columns: &[String]) -> Result<(), String> {
+    let mut rows = Rows::open(data, columns)?;
     rows.next_or_first()?;
     for _ in 1..CHECKED_ROWS {
         if rows.next_row()?.is_none() {
@@ -252,20 +253,32 @@ mod tests {
         Located { value: text.into(), span: crate::error::Span::default() }
     }
 
+    /// The same kind of data, in this folder.
+    fn within(data: &Data, folder: &Path) -> Data {
+        let path = |file: &Located<String>| located(&folder.join(&file.value).display().to_string());
+        match data {
+            Data::Csv(file) => Data::Csv(path(file)),
+            Data::Jsonl(file) => Data::Jsonl(path(file)),
+        }
+    }
+
     /// All rows of a file of this text, with `|` between columns.
     fn read(data: &Data, text: &[u8], columns: &[&str]) -> Result<Vec<String>, String> {
         let folder = tempfile::tempdir().unwrap();
-        let (Data::Csv(file) | Data::Jsonl(file)) = data;
-        std::fs::write(folder.path().join(&file.value), text).unwrap();
+        let data = within(data, folder.path());
+        let (Data::Csv(file) | Data::Jsonl(file)) = &data;
+        std::fs::write(&file.value, text).unwrap();
         let columns: Vec<String> = columns.iter().map(|column| (*column).to_owned()).collect();
-        let mut rows = Rows::open(data, folder.path(), &columns)?;
-        let mut all = vec![rows.next_or_first()?];
-        while let Some(row) = rows.next_row()? {
+        let plain = |error: String| error.replace(&format!("{}/", folder.path().display()), "");
+        let mut rows = Rows::open(&data, &columns).map_err(plain)?;
+        let mut all = vec![rows.next_or_first().map_err(plain)?];
+        while let Some(row) = rows.next_row().map_err(plain)? {
             all.push(row);
         }
         // From the top again.
         assert_eq!(rows.next_or_first().as_ref(), Ok(&all[0]));
-        let text = |row: &Row| (0..columns.len()).map(|column| row.value(column)).collect::<Vec<_>>().join("|");
+        let text =
+            |row: &Row| (0..columns.len()).map(|column| row.value(column)).collect::<Vec<_>>().join("|");
         Ok(all.iter().map(text).collect())
     }
 
@@ -301,10 +314,9 @@ mod tests {
             let error = read(data, text, columns).expect_err(expected);
             assert!(error.starts_with(expected), "{error}\ninstead of {expected}");
         }
-        let error = Rows::open(&csv, Path::new("/nonexistent"), &[]).expect_err("there is no such folder");
+        let error = Rows::open(&csv, &[]).expect_err("there is no such folder");
         assert!(error.starts_with("could not read `u.csv`: No such file"), "{error}");
-        let folder = Data::Csv(located("."));
-        let error = Rows::open(&folder, Path::new("/"), &[]).expect_err("a folder is no file");
+        let error = Rows::open(&Data::Csv(located("/")), &[]).expect_err("a folder is no file");
         assert!(error.contains("not a file"), "{error}");
     }
 }

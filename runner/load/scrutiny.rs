@@ -23,8 +23,6 @@ pub struct Scrutiny {
     regex: Option<regex::bytes::Regex>,
     json: Vec<(JsonPath, serde_json::Value)>,
     extract: Vec<Taken>,
-    /// The flow's cookies are taken in, so headers are needed whatever else is looked at.
-    cookies: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -66,7 +64,7 @@ impl Unexpected {
 }
 
 impl Scrutiny {
-    /// What a probe's `expect` asks beyond the status; nothing if that is all.
+    /// What is asked of answers beyond the status; nothing if that is all.
     pub fn of_expect(expect: &Expect) -> Result<Option<Self>, String> {
         let Expect { status: _, header, body, regex, json, size } = expect;
         let wanted = |(name, wanted): (&str, &crate::spec::Located<Match>)| {
@@ -86,17 +84,11 @@ impl Scrutiny {
                 .map(|(path, value)| Ok::<_, String>((json_path(path)?, value.clone())))
                 .collect::<Result<_, _>>()?,
             extract: Vec::new(),
-            cookies: false,
         };
         Ok(scrutiny.looks().then_some(scrutiny))
     }
 
-    /// What is looked at in the answers to a request that is no step of a flow.
-    pub fn of_request(request: &Request) -> Result<Option<Self>, String> {
-        Self::of_expect(&request.expect)
-    }
-
-    /// What is looked at in the answers to a flow's step; extracted values get their places in `slots`,
+    /// What is looked at in the answers to a flow's step: at least the headers, for cookies. Extracted values get their places in `slots`,
     /// one each name.
     pub fn of_step(step: &Request, slots: &mut Vec<String>) -> Result<Self, String> {
         let nothing = Self {
@@ -106,10 +98,8 @@ impl Scrutiny {
             regex: None,
             json: Vec::new(),
             extract: Vec::new(),
-            cookies: true,
         };
         let mut scrutiny = Self::of_expect(&step.expect)?.unwrap_or(nothing);
-        scrutiny.cookies = true;
         for (name, place) in step.extract.iter() {
             let slot = slots.iter().position(|known| known == name).unwrap_or_else(|| {
                 slots.push(name.to_owned());
@@ -133,11 +123,6 @@ impl Scrutiny {
         if body || self.extract.iter().any(taken) { Keep::Body } else { Keep::Head }
     }
 
-    /// True if the answers' cookies count.
-    pub const fn takes_cookies(&self) -> bool {
-        self.cookies
-    }
-
     fn looks(&self) -> bool {
         !self.headers.is_empty() || self.size.is_some() || self.keep() == Keep::Body
     }
@@ -154,10 +139,10 @@ impl Scrutiny {
             && !size.op.holds(kept.body_bytes(), size.bytes)
         {
             let text = format!("expected a body of {size}, got {}B", kept.body_bytes());
-            return Err(Unexpected::new(Class::UnexpectedSize, &text));
+            return Err(Unexpected::new(Class::Size, &text));
         }
         let body = if self.keep() == Keep::Body {
-            let unreadable = |error| Unexpected::new(Class::UnexpectedBody, &format!("{error}"));
+            let unreadable = |error| Unexpected::new(Class::Body, &format!("{error}"));
             kept.body().map_err(unreadable)?
         } else {
             Default::default()
@@ -165,8 +150,7 @@ impl Scrutiny {
         self.check_text(&body)?;
         let json = if self.reads_json() {
             let not_json = |error| format!("expected a body of JSON, got {}: {error}", excerpt(&body));
-            serde_json::from_slice(&body)
-                .map_err(|error| Unexpected::new(Class::UnexpectedJson, &not_json(error)))?
+            serde_json::from_slice(&body).map_err(|error| Unexpected::new(Class::Json, &not_json(error)))?
         } else {
             serde_json::Value::Null
         };
@@ -192,7 +176,7 @@ impl Scrutiny {
                 };
                 let got = kept.values(name).next().map_or("none".into(), excerpt);
                 let text = format!("expected header {name} = {wanted}, got {got}");
-                return Err(Unexpected::new(Class::UnexpectedHeader, &text));
+                return Err(Unexpected::new(Class::Header, &text));
             }
         }
         Ok(())
@@ -203,13 +187,13 @@ impl Scrutiny {
             && !contains(body, wanted.as_bytes())
         {
             let text = format!("expected a body with {wanted:?}, got {}", excerpt(body));
-            return Err(Unexpected::new(Class::UnexpectedBody, &text));
+            return Err(Unexpected::new(Class::Body, &text));
         }
         if let Some(regex) = &self.regex
             && !regex.is_match(body)
         {
             let text = format!("expected a body matching /{regex}/, got {}", excerpt(body));
-            return Err(Unexpected::new(Class::UnexpectedBody, &text));
+            return Err(Unexpected::new(Class::Body, &text));
         }
         Ok(())
     }
@@ -245,7 +229,11 @@ impl Taken {
     }
 }
 
-fn check_json(path: &JsonPath, wanted: &serde_json::Value, json: &serde_json::Value) -> Result<(), Unexpected> {
+fn check_json(
+    path: &JsonPath,
+    wanted: &serde_json::Value,
+    json: &serde_json::Value,
+) -> Result<(), Unexpected> {
     let found = path.query(json);
     let got = match found.iter().find(|value| !same(value, wanted)) {
         Some(other) => excerpt(other.to_string().as_bytes()),
@@ -253,7 +241,7 @@ fn check_json(path: &JsonPath, wanted: &serde_json::Value, json: &serde_json::Va
         None => return Ok(()),
     };
     let text = format!("expected {path} = {wanted}, got {got}");
-    Err(Unexpected::new(Class::UnexpectedJson, &text))
+    Err(Unexpected::new(Class::Json, &text))
 }
 
 /// Equal as JSON has it: 1 and 1.0 are one number.
@@ -262,8 +250,7 @@ fn same(value: &serde_json::Value, wanted: &serde_json::Value) -> bool {
 }
 
 fn contains(body: &[u8], wanted: &[u8]) -> bool {
-    // A regular expression of the text alone searches faster than comparing at every byte.
-    body.len() >= wanted.len() && memchr::memmem::find(body, wanted).is_some()
+    memchr::memmem::find(body, wanted).is_some()
 }
 
 /// The beginning of what was found, between quotes where it is text.
@@ -294,7 +281,8 @@ mod tests {
         ("Set-Cookie", "sid=new; Path=/"),
     ];
 
-    const BODY: &str = r#"{"ok": true, "n": 2, "items": [{"id": "a", "q": 1}, {"id": "b", "q": 1.0}], "none": null}"#;
+    const BODY: &str =
+        r#"{"ok": true, "n": 2, "items": [{"id": "a", "q": 1}, {"id": "b", "q": 1.0}], "none": null}"#;
 
     fn examined(step: &str, body: &str) -> Result<Vec<(String, String)>, Unexpected> {
         let step: Request = crate::spec::fragment(step).unwrap_or_else(|problems| panic!("{problems}"));
@@ -318,35 +306,38 @@ mod tests {
             ("{ header: { set-cookie: 'sid=old' } }", Ok(())),
             (
                 "{ header: { content-type: text/html } }",
-                Err("unexpected: header: expected header content-type = \"text/html\", got application/json; charset=utf-8"),
+                Err(
+                    "unexpected: header: expected header content-type = \"text/html\", got application/json; charset=utf-8",
+                ),
             ),
-            ("{ header: { x-none: '/./' } }", Err("unexpected: header: expected header x-none = /./, got none")),
+            (
+                "{ header: { x-none: '/./' } }",
+                Err("unexpected: header: expected header x-none = /./, got none"),
+            ),
             ("{ size: < 1KB }", Ok(())),
             ("{ size: == 89 }", Ok(())),
             ("{ size: '> 89' }", Err("unexpected: size: expected a body of > 89B, got 89B")),
             ("{ body: '\"ok\": true' }", Ok(())),
-            (
-                "{ body: maybe }",
-                Err("unexpected: body: expected a body with \"maybe\", got {\"ok\": true, \"n\": 2, \"items\": [{\"id\": \"a\", \"q\": 1}, {\"id\"…"),
-            ),
+            ("{ body: maybe }", Err("unexpected: body: expected a body with \"maybe\", got BEGIN")),
             ("{ regex: '\"n\": [0-9]' }", Ok(())),
-            (
-                "{ regex: '^n' }",
-                Err("unexpected: body: expected a body matching /^n/, got {\"ok\": true, \"n\": 2, \"items\": [{\"id\": \"a\", \"q\": 1}, {\"id\"…"),
-            ),
+            ("{ regex: '^n' }", Err("unexpected: body: expected a body matching /^n/, got BEGIN")),
             ("{ json: { $.ok: true, '$.items[*].q': 1, $.none: null, '$.items[1].id': b } }", Ok(())),
             ("{ json: { $.ok: false } }", Err("unexpected: json: expected $.ok = false, got true")),
             ("{ json: { $.no: 1 } }", Err("unexpected: json: expected $.no = 1, got nothing there")),
-            ("{ json: { '$.items[*].id': a } }", Err("unexpected: json: expected $.items[*].id = \"a\", got \"b\"")),
+            (
+                "{ json: { '$.items[*].id': a } }",
+                Err("unexpected: json: expected $.items[*].id = \"a\", got \"b\""),
+            ),
             ("{ json: { $.n: '2' } }", Err("unexpected: json: expected $.n = \"2\", got 2")),
         ] {
             let got = examined(&format!("{{ get: 'http://a/', expect: {expect} }}"), BODY);
             let got = got.map(drop).map_err(|found| format!("{}: {}", found.class.word(), found.text));
-            assert_eq!(got, expected.map_err(str::to_owned), "{expect}");
+            let begin = format!("{}…", &BODY[..60]);
+            assert_eq!(got, expected.map_err(|text| text.replace("BEGIN", &begin)), "{expect}");
         }
         let got = examined("{ get: 'http://a/', expect: { json: { $.a: 1 } } }", "<html>\n");
         let text = "expected a body of JSON, got <html> : expected value at line 1 column 1";
-        assert_eq!(got, Err(Unexpected { class: Class::UnexpectedJson, text: text.into() }));
+        assert_eq!(got, Err(Unexpected { class: Class::Json, text: text.into() }));
     }
 
     #[test]
@@ -377,8 +368,9 @@ mod tests {
     #[test]
     fn only_what_is_looked_into_is_kept() {
         let scrutiny = |text: &str| {
-            let request: Request = crate::spec::fragment(text).unwrap_or_else(|problems| panic!("{problems}"));
-            Scrutiny::of_request(&request).expect("it compiles")
+            let request: Request =
+                crate::spec::fragment(text).unwrap_or_else(|problems| panic!("{problems}"));
+            Scrutiny::of_expect(&request.expect).expect("it compiles")
         };
         assert!(scrutiny("{ get: 'http://a/', expect: { status: 200 } }").is_none());
         let head = scrutiny("{ get: 'http://a/', expect: { size: < 1KB, header: { a: b } } }");

@@ -226,7 +226,11 @@ impl Escape {
                     if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
                         out.push(byte);
                     } else {
-                        out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+                        out.extend_from_slice(&[
+                            b'%',
+                            HEX[usize::from(byte >> 4)],
+                            HEX[usize::from(byte & 15)],
+                        ]);
                     }
                 }
             }
@@ -349,9 +353,8 @@ mod tests {
 
     #[test]
     fn mistakes_say_what_to_write() {
-        let error = |text: &str| {
-            Template::compile(text, Escape::Nothing, &mut Scope::default()).expect_err(text)
-        };
+        let error =
+            |text: &str| Template::compile(text, Escape::Nothing, &mut Scope::default()).expect_err(text);
         assert!(error("{{ uid }}").contains("unknown template `uid`; did you mean `uuid`?"));
         assert!(error(&"{{ uuid }}".repeat(MAX_VALUES + 1)).contains("more than 1000"));
     }

@@ -39,9 +39,8 @@ impl Visits {
         Self::default()
     }
 
-    /// A visit that carries nothing yet, with room for so many extracted values.
-    pub fn open(&mut self, rows: Vec<Option<Row>>, slots: usize) -> VisitId {
-        let visit = Visit { rows, extracted: vec![None; slots], ..Visit::default() };
+    /// Begins a visit.
+    pub fn open(&mut self, visit: Visit) -> VisitId {
         match self.free.pop() {
             Some(id) => {
                 self.visits[id as usize] = visit;

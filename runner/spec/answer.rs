@@ -105,24 +105,12 @@ pub struct SizeCheck {
 impl FromStr for SizeCheck {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        const UNITS: [(&str, u64); 6] = [
-            ("KiB", 1 << 10),
-            ("MiB", 1 << 20),
-            ("KB", 1_000),
-            ("MB", 1_000_000),
-            ("B", 1),
-            ("", 1),
-        ];
+        const UNITS: [(&str, u64); 6] =
+            [("KiB", 1 << 10), ("MiB", 1 << 20), ("KB", 1_000), ("MB", 1_000_000), ("B", 1), ("", 1)];
         let hint = || "write a comparison with a size: `< 10KB`, `>= 1KiB`, `== 0`".to_owned();
         let text = text.trim();
-        const OPS: [(&str, Op); 6] = [
-            ("<=", Op::Le),
-            (">=", Op::Ge),
-            ("==", Op::Eq),
-            ("!=", Op::Ne),
-            ("<", Op::Lt),
-            (">", Op::Gt),
-        ];
+        const OPS: [(&str, Op); 6] =
+            [("<=", Op::Le), (">=", Op::Ge), ("==", Op::Eq), ("!=", Op::Ne), ("<", Op::Lt), (">", Op::Gt)];
         let (op, rest) = OPS
             .into_iter()
             .find_map(|(word, op)| Some((op, text.strip_prefix(word)?.trim())))

@@ -110,7 +110,8 @@ fn flow(flow: &Located<String>, entry: &Request, known: &Known<'_>, mistakes: &m
         }
     }
     if known.extracted.len() > MAX_EXTRACTED {
-        let message = format!("{} extracted values; a flow has at most {MAX_EXTRACTED}", known.extracted.len());
+        let message =
+            format!("{} extracted values; a flow has at most {MAX_EXTRACTED}", known.extracted.len());
         mistakes.add(flow.span, message, "");
     }
 }

@@ -1,11 +1,12 @@
 //! HTTP/1.1 answers (RFC 9112): heads by httparse, framing by our own state machine.
 //!
-//! Bodies are counted and dropped, never kept. Whatever a server sends ends in an answer or in
+//! Bodies are counted and dropped, unless somebody asks for them to be kept. Whatever a server sends ends in an answer or in
 //! [`Malformed`], within [`MAX_HEAD_BYTES`] of memory; nothing here may loop without consuming input.
 //! Where lenient and strict readers differ (two lengths, odd chunk sizes), this one is strict: a load test
 //! should notice a server that only some clients understand. Start at [`Http1`].
 
 use super::{Answer, Malformed, Progress, Reader};
+use crate::load::kept::{Keep, Kept};
 
 /// The longest head, interim answers and trailers each held to the same. Twice what common servers and
 /// clients allow; endless headers end here instead of in memory.
@@ -31,6 +32,8 @@ pub struct Http1 {
     interim_bytes: usize,
     status: u16,
     persistent: bool,
+    /// What is kept of the current answer, where something is.
+    kept: Option<Box<Kept>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,6 +101,15 @@ impl Reader for Http1 {
         self.head.clear();
         self.bytes = 0;
         self.interim_bytes = 0;
+        self.kept = None;
+    }
+
+    fn keep(&mut self, keep: Keep) {
+        self.kept = Some(Box::new(Kept::new(keep)));
+    }
+
+    fn take_kept(&mut self) -> Option<Box<Kept>> {
+        self.kept.take()
     }
 
     fn feed(&mut self, bytes: &[u8]) -> Result<Progress, Malformed> {
@@ -110,15 +122,19 @@ impl Reader for Http1 {
                     None => return Ok(Progress::Partial),
                     Some(used) => rest = &rest[used..],
                 },
-                State::UntilClose => return Ok(Progress::Partial),
+                State::UntilClose => {
+                    self.keep_piece(rest);
+                    return Ok(Progress::Partial);
+                }
                 State::Length(missing) => {
+                    self.keep_piece(&rest[..rest.len().min(usize::try_from(missing).unwrap_or(usize::MAX))]);
                     if (rest.len() as u64) < missing {
                         self.state = State::Length(missing - rest.len() as u64);
                         return Ok(Progress::Partial);
                     }
                     return Ok(self.complete(&rest[missing as usize..]));
                 }
-                State::Chunked(chunk) => match step(chunk, rest)? {
+                State::Chunked(chunk) => match step(chunk, rest, self.kept.as_deref_mut())? {
                     Stepped::More(next) => {
                         self.state = State::Chunked(next);
                         return Ok(Progress::Partial);
@@ -137,6 +153,12 @@ impl Reader for Http1 {
 }
 
 impl Http1 {
+    fn keep_piece(&mut self, bytes: &[u8]) {
+        if let Some(kept) = &mut self.kept {
+            kept.piece(bytes);
+        }
+    }
+
     /// The answer is complete and `surplus` came behind it: bytes that no request asked for, after which
     /// nothing on this connection can be trusted.
     const fn complete(&mut self, surplus: &[u8]) -> Progress {
@@ -211,6 +233,9 @@ impl Http1 {
             return Ok(());
         }
         let fields = Fields::read(response.headers)?;
+        if let Some(kept) = &mut self.kept {
+            response.headers.iter().for_each(|header| kept.header(header.name, header.value));
+        }
         let one_one = response.version == Some(1);
         self.persistent = if one_one { !fields.close } else { fields.keep_alive && !fields.close };
         let framing = if self.head_only || status == 204 || status == 304 {
@@ -330,13 +355,16 @@ enum Stepped {
     End(usize),
 }
 
-/// Consumes a piece of a chunked body.
-fn step(mut chunk: Chunk, bytes: &[u8]) -> Result<Stepped, Malformed> {
+/// Consumes a piece of a chunked body; its data goes into `kept`, if that is asked for.
+fn step(mut chunk: Chunk, bytes: &[u8], mut kept: Option<&mut Kept>) -> Result<Stepped, Malformed> {
     const BROKEN: Malformed = Malformed("a chunk that does not end in CR LF");
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         if let Chunk::Data(missing) = chunk {
             let there = (bytes.len() - at) as u64;
+            if let Some(kept) = &mut kept {
+                kept.piece(&bytes[at..][..there.min(missing) as usize]);
+            }
             if there < missing {
                 return Ok(Stepped::More(Chunk::Data(missing - there)));
             }
@@ -471,6 +499,34 @@ mod tests {
             ("", Ok(None)),
         ] {
             check(text, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_is_kept_however_it_comes() {
+        let head = "HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\n";
+        for (framed, body) in [
+            ("content-length: 5\r\n\r\nhello", "hello"),
+            ("content-length: 0\r\n\r\n", ""),
+            ("\r\nhello to the end", "hello to the end"),
+            ("transfer-encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n3\r\n yo\r\n0\r\nt: u\r\n\r\n", "hello yo"),
+        ] {
+            let text = format!("HTTP/1.1 103 Hints\r\nx: y\r\n\r\n{head}{framed}");
+            for size in [1, 3, text.len()] {
+                let mut reader = Http1::default();
+                reader.begin(false);
+                reader.keep(Keep::Body);
+                let mut complete = false;
+                for piece in text.as_bytes().chunks(size) {
+                    complete = matches!(reader.feed(piece), Ok(Progress::Complete(_)));
+                }
+                assert!(complete || reader.end().is_some(), "{text}");
+                let kept = reader.take_kept().expect("it was asked for");
+                assert_eq!(kept.body().as_deref(), Ok(body.as_bytes()), "{text} in pieces of {size}");
+                assert!(kept.values("set-cookie").eq([b"a=b"]) && kept.values("x").next().is_none());
+                reader.begin(false);
+                assert_eq!(reader.take_kept(), None, "the next answer is not asked for");
+            }
         }
     }
 

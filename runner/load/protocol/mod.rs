@@ -5,10 +5,18 @@
 
 pub mod http1;
 
+use super::kept::{Keep, Kept};
+
 /// Reads one answer after another from the bytes of one connection.
 pub trait Reader {
     /// Prepares for the answer to a request; `head_only` if the method says that no body will follow.
     fn begin(&mut self, head_only: bool);
+
+    /// Has headers, and the body if asked, of the answer that was begun kept. Otherwise nothing is.
+    fn keep(&mut self, keep: Keep);
+
+    /// What was kept of a complete answer; nothing where nothing was to be, or where it was taken already.
+    fn take_kept(&mut self) -> Option<Box<Kept>>;
 
     /// Takes what arrived, in order, nothing left out. After an answer or an error nothing more may be fed
     /// before the next [`Reader::begin`].
