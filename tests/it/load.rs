@@ -488,7 +488,7 @@ async fn what_cannot_be_started_says_why() {
             Exit::Mistake,
             "load `users`: `https://127.0.0.1/` is not a plain HTTP URL",
         ),
-        (get("http://127.0.0.1/{{ uid }}"), Exit::Mistake, "unknown template `{{ uid }}`"),
+        (get("http://127.0.0.1/{{ uid }}"), Exit::Mistake, "unknown template `uid`"),
         (Request { get: None, ..get("") }, Exit::Mistake, "exactly one of get, head, post"),
         (with_header("x y", "z"), Exit::Mistake, "`x y` is not a header's name"),
         (with_header("x", "a\r\nb: c"), Exit::Mistake, "holds a line break"),

@@ -1,0 +1,332 @@
+//! What loads send and what they look into, against a real server: flows, data, credentials, checks.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration as StdDuration, Instant};
+
+use bytes::Bytes;
+use chaos::clock::Clock;
+use chaos::load::record::Stats;
+use chaos::load::{Endpoints, Generator, Setup};
+use chaos::plan::LoadPlan;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+
+/// A request as the server saw it.
+#[derive(Clone, Debug)]
+struct Seen {
+    at: Instant,
+    line: String,
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+impl Seen {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+}
+
+/// A megabyte and a half of spaces, packed.
+static BOMB: OnceLock<Vec<u8>> = OnceLock::new();
+
+/// A shop: `/login` gives out a token and a cookie that belong together, `/orders` takes them.
+struct Shop {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    _serving: tokio::task::JoinSet<()>,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let mut serving = tokio::task::JoinSet::new();
+        let noted = seen.clone();
+        serving.spawn(async move {
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { return };
+                let noted = noted.clone();
+                let service = hyper::service::service_fn(move |request| serve(request, noted.clone()));
+                tokio::spawn(async move {
+                    let connection = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service);
+                    // A client that goes away is the client's business.
+                    let _ = connection.await;
+                });
+            }
+        });
+        Self { address, seen, _serving: serving }
+    }
+
+    /// Requests whose line begins so, in the order in which they came.
+    fn seen(&self, begins: &str) -> Vec<Seen> {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().filter(|seen| seen.line.starts_with(begins)).cloned().collect()
+    }
+}
+
+async fn serve(
+    request: Request<Incoming>,
+    noted: Arc<Mutex<Vec<Seen>>>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let at = Instant::now();
+    let line = format!("{} {}", request.method(), request.uri());
+    let text = |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = request.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = String::from_utf8_lossy(&body).into_owned();
+    let seen = Seen { at, line: line.clone(), headers, body };
+    let session = {
+        let mut noted = noted.lock().unwrap();
+        noted.push(seen.clone());
+        noted.len()
+    };
+    let gzip = |text: &str| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let (status, headers, body): (u16, Vec<(&str, String)>, Vec<u8>) = match line.as_str() {
+        "GET /login" => (
+            200,
+            vec![
+                ("set-cookie", format!("sid=s{session}; Path=/orders")),
+                ("set-cookie", "gone=1; Max-Age=0".into()),
+            ],
+            format!("{{\"token\": \"t{session} &\\n?\", \"id\": {session}}}").into(),
+        ),
+        "POST /orders"
+            if seen.header("authorization").replace("Bearer t", "")
+                == format!("{} & ?", seen.header("cookie").replace("sid=s", "")) =>
+        {
+            (201, vec![("location", format!("/orders/{}", seen.header("cookie")))], Vec::new())
+        }
+        "GET /packed" => {
+            let text = "{\"ok\": true, \"list\": [1, 2]}";
+            (
+                200,
+                vec![("content-encoding", "gzip".into()), ("content-type", "application/json".into())],
+                gzip(text),
+            )
+        }
+        "GET /bomb" => (200, vec![("content-encoding", "gzip".into())], BOMB.get_or_init(|| gzip(&" ".repeat(3 << 19))).clone()),
+        "GET /large" => (200, vec![], vec![b'x'; (1 << 20) + 1]),
+        "GET /text" => (200, vec![("x-version", "v1.2".into())], b"all is well".to_vec()),
+        _ if line.starts_with("GET /ok") || line.starts_with("GET /orders/") => (200, vec![], Vec::new()),
+        _ => (500, vec![], Vec::new()),
+    };
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(name, value);
+    }
+    Ok(response.body(Full::new(body.into())).unwrap())
+}
+
+/// Runs a load for a while. The text is the load's; `shop` in its URLs is the server.
+async fn run(shop: &Shop, load: &str, length_ms: u64) -> (Stats, chaos::event::Generator) {
+    let load = chaos::spec::fragment(load).unwrap_or_else(|problems| panic!("{problems}"));
+    let plan = LoadPlan { name: "users".into(), load, seed: 3, slos: Vec::new(), expected_requests: None };
+    let endpoints: Endpoints = [("shop", shop.address)].into_iter().collect();
+    let generator =
+        Generator::start(&[plan], &endpoints, Clock::start(), Setup::default()).await.expect("it starts");
+    tokio::time::sleep(StdDuration::from_millis(length_ms)).await;
+    let (intervals, generator) = generator.stop().await;
+    let mut total = Stats::default();
+    intervals.iter().for_each(|interval| total.merge(&interval.stats));
+    (total, generator)
+}
+
+fn counts(stats: &Stats) -> BTreeMap<&str, u64> {
+    stats.errors.iter().map(|(class, count)| (class.as_str(), *count)).collect()
+}
+
+const CHECKOUT: &str = "
+    - flow: checkout
+      steps:
+        - get: http://shop/login
+          extract: { token: { json: $.token }, sid: { cookie: sid } }
+        - post: http://shop/orders
+          auth: { bearer: '{{ token }}' }
+          json: { session: '{{ sid }}', token: '{{ token }}' }
+          expect: { status: 201 }
+          extract: { order: { header: location }, number: { regex: '^$' } }
+        - get: http://shop{{ none }}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_carries_what_answers_held_to_its_later_steps() {
+    let shop = Shop::open().await;
+    let steps = CHECKOUT.replace("http://shop{{ none }}", "http://shop/orders/7?of={{ order }}&{{ number }}");
+    let (stats, _) = run(&shop, &format!("rate: 200/s\nrequests:{steps}"), 600).await;
+    let (logins, orders) = (shop.seen("GET /login"), shop.seen("POST /orders"));
+    let looks = shop.seen("GET /orders/7");
+    assert!(looks.len() > 20, "{}", looks.len());
+    // The load may end between two steps of a flow, and never within an answer of this server.
+    assert_eq!(stats.boxes.good, (logins.len() + orders.len() + looks.len()) as u64, "{:?}", stats.boxes);
+    assert_eq!(stats.boxes.scheduled(), stats.boxes.good, "{:?} {:?}", stats.boxes, stats.errors);
+    assert!(logins.len() >= orders.len() && orders.len() >= looks.len());
+    for order in &orders {
+        // That token and cookie belong together the server has checked itself: it answered 201.
+        let body: serde_json::Value = serde_json::from_str(&order.body).expect("values are escaped in JSON");
+        let sid = body["session"].as_str().unwrap();
+        assert_eq!(body["token"].as_str().unwrap(), format!("{} &\n?", sid.replace('s', "t")));
+        assert_eq!(order.header("cookie"), format!("sid={sid}"));
+    }
+    for look in &looks {
+        let sid = look.header("cookie").replace("sid=", "");
+        assert_eq!(look.line, format!("GET /orders/7?of=%2Forders%2Fsid%3D{sid}&"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_ends_where_an_answer_is_not_as_expected() {
+    let shop = Shop::open().await;
+    let load = "{ rate: 100/s, requests: [ { flow: broken, steps: [ { get: 'http://shop/ok' }, \
+                { get: 'http://shop/fails' }, { get: 'http://shop/ok/never' } ] } ] }";
+    let (stats, _) = run(&shop, load, 400).await;
+    assert!(stats.boxes.bad > 10, "{:?}", stats.boxes);
+    assert_eq!(shop.seen("GET /ok/never").len(), 0);
+    assert_eq!(stats.boxes.bad, shop.seen("GET /fails").len() as u64);
+    assert_eq!(counts(&stats), [("unexpected: status", stats.boxes.bad)].into());
+
+    let shop = Shop::open().await;
+    let load = "{ rate: 100/s, requests: [ { flow: broken, steps: [ { get: 'http://shop/login', \
+                extract: { a: { json: $.nothing } } }, { get: 'http://shop/ok/{{ a }}' } ] } ] }";
+    let (stats, _) = run(&shop, load, 400).await;
+    assert_eq!(shop.seen("GET /ok").len(), 0);
+    assert_eq!(stats.boxes.bad, stats.boxes.scheduled());
+    assert_eq!(counts(&stats), [("unexpected: nothing to extract", stats.boxes.bad)].into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visitor_thinks_between_steps_and_is_under_way_meanwhile() {
+    let shop = Shop::open().await;
+    let load = "{ rate: 200/s, max_in_flight: 1, requests: [ { flow: slow, steps: [ { get: 'http://shop/ok/1' }, \
+                { get: 'http://shop/ok/2', think: 250ms } ] } ] }";
+    let (stats, _) = run(&shop, load, 900).await;
+    let (first, second) = (shop.seen("GET /ok/1"), shop.seen("GET /ok/2"));
+    assert!((1..=4).contains(&first.len()), "one at a time, each a quarter of a second: {}", first.len());
+    assert!(!second.is_empty() && second.len() <= first.len());
+    for (first, second) in first.iter().zip(&second) {
+        let thought = second.at.duration_since(first.at);
+        assert!(thought >= StdDuration::from_millis(249), "{thought:?}");
+    }
+    // Thinking is not latency.
+    assert!(stats.latency.quantile_s(0.5).is_some_and(|median_s| median_s < 0.25), "{:?}", stats.latency);
+    assert_eq!(stats.boxes.good, (first.len() + second.len()) as u64);
+    assert!(stats.boxes.dropped > 50, "{:?}", stats.boxes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_come_again_when_their_flow_is_over() {
+    let shop = Shop::open().await;
+    let load = "{ users: 3, think: 20ms, requests: [ { flow: pair, steps: [ { get: 'http://shop/ok/1' }, \
+                { get: 'http://shop/ok/2', think: 30ms } ] } ] }";
+    let (stats, _) = run(&shop, load, 600).await;
+    let mut visitors = 0i32;
+    for seen in shop.seen("GET /ok") {
+        visitors += if seen.line.ends_with('1') { 1 } else { -1 };
+        assert!((0..=3).contains(&visitors), "{visitors} users are between two steps");
+    }
+    assert!(stats.boxes.good > 12, "{:?}", stats.boxes);
+    assert_eq!(stats.boxes.scheduled(), shop.seen("GET").len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_data_are_dealt_in_turn_however_many_threads_send() {
+    let folder = tempfile::tempdir().unwrap();
+    let (csv, jsonl) = (folder.path().join("users.csv"), folder.path().join("items.jsonl"));
+    let rows: String = (0..7).map(|n| format!("u{n}@example.org,p&{n}\n")).collect();
+    std::fs::write(&csv, format!("email,password\n{rows}")).unwrap();
+    std::fs::write(&jsonl, "{\"item\": {\"id\": 1}}\n{\"item\": {\"id\": \"b/c\"}}\n").unwrap();
+    let shop = Shop::open().await;
+    let load = format!(
+        "{{ rate: 300/s, data: {{ users: {{ csv: {} }}, items: {{ jsonl: {} }} }}, requests: [ \
+         {{ get: 'http://shop/ok/{{{{ users.email }}}}?p={{{{ users.password }}}}' }}, {{ get: 'http://shop/ok/i/{{{{ items.item.id }}}}' }} ] }}",
+        csv.display(),
+        jsonl.display()
+    );
+    let (stats, _) = run(&shop, &load, 600).await;
+    assert_eq!(stats.boxes.good, stats.boxes.scheduled(), "{:?} {:?}", stats.boxes, stats.errors);
+    let mut dealt: BTreeMap<String, u64> = BTreeMap::new();
+    shop.seen("GET").into_iter().for_each(|seen| *dealt.entry(seen.line).or_default() += 1);
+    let users: Vec<u64> =
+        (0..7).map(|n| dealt.remove(&format!("GET /ok/u{n}%40example.org?p=p%26{n}")).unwrap_or(0)).collect();
+    assert!(users[6] > 0 && users[0] - users[6] <= 1 && users.is_sorted_by(|a, b| a >= b), "{users:?}");
+    let items = ["1", "b%2Fc"].map(|id| dealt.remove(&format!("GET /ok/i/{id}")).unwrap_or(0));
+    assert!(items[1] > 0 && items[0] - items[1] <= 1, "{items:?}");
+    assert!(dealt.is_empty(), "{dealt:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistake_far_down_in_data_makes_the_run_invalid() {
+    let folder = tempfile::tempdir().unwrap();
+    let csv = folder.path().join("users.csv");
+    let rows: String = (0..80).map(|n| format!("{n}\n")).collect();
+    std::fs::write(&csv, format!("n\n{rows}one,too many\n")).unwrap();
+    let shop = Shop::open().await;
+    let load = format!(
+        "{{ rate: 500/s, data: {{ u: {{ csv: {} }} }}, requests: [ get: 'http://shop/ok/{{{{ u.n }}}}' ] }}",
+        csv.display()
+    );
+    let (stats, generator) = run(&shop, &load, 500).await;
+    assert_eq!(stats.boxes.good, 64, "what was read before the mistake: {:?}", stats.boxes);
+    assert_eq!(counts(&stats), [("local: data", stats.boxes.failed)].into());
+    let said = format!("{generator:?}");
+    assert!(said.contains("local: data"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_looked_into() {
+    for (request, errors) in [
+        (
+            "{ get: 'http://shop/packed', expect: { header: { content-type: '/json$/' }, json: { $.ok: true, '$.list[1]': 2 }, size: < 1KB } }",
+            None,
+        ),
+        ("{ get: 'http://shop/packed', expect: { json: { $.ok: false } } }", Some("unexpected: json")),
+        ("{ get: 'http://shop/packed', expect: { size: '== 0' } }", Some("unexpected: size")),
+        ("{ get: 'http://shop/packed', expect: { status: 404, size: '== 0' } }", Some("unexpected: status")),
+        ("{ get: 'http://shop/bomb', expect: { body: x } }", Some("unexpected: body")),
+        ("{ get: 'http://shop/bomb' }", None),
+        ("{ get: 'http://shop/large', expect: { body: x } }", Some("unexpected: body")),
+        ("{ get: 'http://shop/large', expect: { size: > 1MiB } }", None),
+        (
+            "{ get: 'http://shop/text', expect: { body: is well, regex: '^all .* well$', header: { X-Version: v1.2 } } }",
+            None,
+        ),
+        ("{ get: 'http://shop/text', expect: { body: is ill } }", Some("unexpected: body")),
+        ("{ get: 'http://shop/text', expect: { regex: ^well } }", Some("unexpected: body")),
+        ("{ get: 'http://shop/text', expect: { header: { x-version: /v2/ } } }", Some("unexpected: header")),
+        ("{ get: 'http://shop/text', expect: { json: { $.ok: true } } }", Some("unexpected: json")),
+    ] {
+        let shop = Shop::open().await;
+        let (stats, _) = run(&shop, &format!("{{ rate: 50/s, requests: [ {request} ] }}"), 150).await;
+        let total = stats.boxes.scheduled();
+        let (good, bad) = if errors.is_some() { (0, total) } else { (total, 0) };
+        assert!(total > 0);
+        assert_eq!((stats.boxes.good, stats.boxes.bad), (good, bad), "{request}: {:?}", stats.errors);
+        assert_eq!(counts(&stats), errors.map(|class| (class, total)).into_iter().collect(), "{request}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_say_who_they_are_from() {
+    let shop = Shop::open().await;
+    let load = "{ rate: 100/s, compression: true, auth: { basic: { user: me, password: 'open:sesame' } }, \
+                requests: [ { get: 'http://shop/ok/load' }, { get: 'http://shop/ok/own', auth: { bearer: 't-{{ counter }}' } } ] }";
+    let (stats, _) = run(&shop, load, 400).await;
+    assert_eq!(stats.boxes.good, stats.boxes.scheduled());
+    let (load, own) = (shop.seen("GET /ok/load"), shop.seen("GET /ok/own"));
+    assert!(!load.is_empty() && !own.is_empty());
+    assert!(load.iter().all(|seen| seen.header("authorization") == "Basic bWU6b3BlbjpzZXNhbWU="));
+    assert!(load.iter().all(|seen| seen.header("accept-encoding") == "gzip, br, zstd, deflate"));
+    assert!(own.iter().all(|seen| seen.header("authorization").starts_with("Bearer t-")));
+    assert!(own[0].header("authorization") != own[1].header("authorization"));
+}
