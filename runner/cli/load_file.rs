@@ -61,3 +61,38 @@ fn override_of(set: &str) -> Result<(String, String)> {
     })?;
     Ok((path.trim().to_owned(), value.to_owned()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of an experiment whose data are this text, in a file beside it.
+    fn check(data: Option<&str>) -> Result<String, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.yaml");
+        let text = "experiment: data\nload:\n  users:\n    rate: 1/s\n    data: { people: { csv: people.csv } }\n    \
+                    requests: [ { get: 'http://127.0.0.1/{{ people.id }}' } ]\nphases: { only: { for: 1s } }\n";
+        std::fs::write(&path, text).unwrap();
+        if let Some(data) = data {
+            std::fs::write(folder.path().join("people.csv"), data).unwrap();
+        }
+        let shown = |text: String| text.replace(&folder.path().display().to_string(), "DIR");
+        match experiment(&path, &[]) {
+            Ok((experiment, _)) => Ok(shown(format!("{:?}", experiment.load.0[0].1.data.0[0].1))),
+            Err(error) => Err(shown(error.to_string())),
+        }
+    }
+
+    #[test]
+    fn data_are_found_beside_their_experiment() {
+        let found = check(Some("id\n1\n")).expect("it is well");
+        assert!(found.contains("DIR/people.csv"), "{found}");
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_data() {
+        let data = [None, Some(""), Some("name\n1\n"), Some("id,name\n1,a\n2\n")];
+        let answers = data.map(|data| check(data).expect_err("it is wrong"));
+        insta::assert_snapshot!("data", answers.join("\n\n------\n\n"));
+    }
+}

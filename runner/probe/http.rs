@@ -8,17 +8,22 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::load::Endpoints;
+use crate::load::kept::{Kept, MAX_BODY_BYTES};
+use crate::load::scrutiny::{Scrutiny, Unexpected};
 use crate::load::url::Url;
 use crate::spec::HttpProbe;
-
-/// A health check's body is a few bytes; more is not read.
-const MOST_BODY_BYTES: usize = 1 << 20;
 
 /// Asks, and says in a few words what came back. A URL that names no address is no data; a server that
 /// refuses, breaks off or does not answer in time is a no.
 pub(super) async fn ask(probe: &HttpProbe, endpoints: &Endpoints) -> (Option<bool>, String) {
     match tokio::time::timeout(probe.timeout.to_std(), exchange(probe, endpoints)).await {
-        Ok(Ok(status)) => (Some(probe.expect.status.contains(status)), format!("status {status}")),
+        Ok(Ok((status, _))) if !probe.expect.status.contains(status) => {
+            (Some(false), format!("status {status}"))
+        }
+        Ok(Ok((status, Err(unexpected)))) => {
+            (Some(false), format!("status {status}, {}: {}", unexpected.class.word(), unexpected.text))
+        }
+        Ok(Ok((status, Ok(())))) => (Some(true), format!("status {status}")),
         Ok(Err(Failure::NotAsked(why))) => (None, why),
         Ok(Err(Failure::NotAnswered(why))) => (Some(false), why),
         Err(_) => (Some(false), format!("no answer in {}", probe.timeout)),
@@ -30,9 +35,13 @@ enum Failure {
     NotAnswered(String),
 }
 
-async fn exchange(probe: &HttpProbe, endpoints: &Endpoints) -> Result<u16, Failure> {
+/// The status of an answer, and what is amiss with the rest of it.
+type Answered = (u16, Result<(), Unexpected>);
+
+async fn exchange(probe: &HttpProbe, endpoints: &Endpoints) -> Result<Answered, Failure> {
     let not_asked = |error: &dyn std::fmt::Display| Failure::NotAsked(error.to_string());
     let no_answer = |error: &dyn std::fmt::Display| Failure::NotAnswered(error.to_string());
+    let scrutiny = Scrutiny::of_expect(&probe.expect).map_err(Failure::NotAsked)?;
     let url = Url::read(&probe.get.value).map_err(Failure::NotAsked)?;
     let address = endpoints.resolve(&url).await.map_err(|error| not_asked(&error))?;
     let stream = TcpStream::connect(address).await.map_err(|error| no_answer(&error))?;
@@ -45,12 +54,14 @@ async fn exchange(probe: &HttpProbe, endpoints: &Endpoints) -> Result<u16, Failu
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| not_asked(&error))?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| no_answer(&error))?;
-        let status = response.status().as_u16();
-        Limited::new(response.into_body(), MOST_BODY_BYTES)
-            .collect()
-            .await
-            .map_err(|error| no_answer(&error))?;
-        Ok(status)
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| no_answer(&error))?;
+        let status = head.status.as_u16();
+        let Some(scrutiny) = &scrutiny else { return Ok((status, Ok(()))) };
+        let mut kept = Kept::new(scrutiny.keep());
+        head.headers.iter().for_each(|(name, value)| kept.header(name.as_str(), value.as_bytes()));
+        kept.piece(&body.to_bytes());
+        Ok((status, scrutiny.examine(&kept, &mut [])))
     };
     // The connection does its work while the answer is awaited, and ends with it.
     tokio::select! {

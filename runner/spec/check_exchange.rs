@@ -37,7 +37,7 @@ pub fn load<'l>(name: &Located<String>, load: &'l Load, mistakes: &mut Mistakes)
     }
     // A load's own headers go with every request, also where nothing was extracted yet.
     header_templates(&load.headers, name.span, &known, mistakes);
-    auth(load.auth.as_ref(), name.span, &known, mistakes);
+    auth((load.auth.as_ref(), &load.headers), name.span, &known, mistakes);
     known
 }
 
@@ -129,7 +129,7 @@ fn sent(request: &Request, span: Span, known: &Known<'_>, mistakes: &mut Mistake
         templates(url, url.span, known, mistakes);
     }
     header_templates(&request.headers, span, known, mistakes);
-    auth(request.auth.as_ref(), span, known, mistakes);
+    auth((request.auth.as_ref(), &request.headers), span, known, mistakes);
     if let Some(body) = &request.body {
         templates(body, body.span, known, mistakes);
     }
@@ -216,7 +216,12 @@ fn name(noun: &str, name: &Located<String>, mistakes: &mut Mistakes) {
     }
 }
 
-fn auth(auth: Option<&Auth>, span: Span, known: &Known<'_>, mistakes: &mut Mistakes) {
+/// Who a load's or a request's requests are from is said once.
+fn auth((auth, headers): (Option<&Auth>, &Headers), span: Span, known: &Known<'_>, mistakes: &mut Mistakes) {
+    if auth.is_some() && headers.keys().any(|name| name.eq_ignore_ascii_case("authorization")) {
+        let message = "both `auth` and the header `authorization` say who requests are from";
+        mistakes.add(span, message, "keep one of them");
+    }
     let text = match auth {
         None => return,
         Some(Auth::Bearer(token)) => token.reveal(),

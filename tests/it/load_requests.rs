@@ -116,7 +116,11 @@ async fn serve(
                 gzip(text),
             )
         }
-        "GET /bomb" => (200, vec![("content-encoding", "gzip".into())], BOMB.get_or_init(|| gzip(&" ".repeat(3 << 19))).clone()),
+        "GET /bomb" => (
+            200,
+            vec![("content-encoding", "gzip".into())],
+            BOMB.get_or_init(|| gzip(&" ".repeat(3 << 19))).clone(),
+        ),
         "GET /large" => (200, vec![], vec![b'x'; (1 << 20) + 1]),
         "GET /text" => (200, vec![("x-version", "v1.2".into())], b"all is well".to_vec()),
         _ if line.starts_with("GET /ok") || line.starts_with("GET /orders/") => (200, vec![], Vec::new()),

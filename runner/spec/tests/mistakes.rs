@@ -250,6 +250,65 @@ fn says_what_does_not_fit_together() {
 }
 
 #[test]
+fn says_what_is_wrong_with_requests_and_answers() {
+    let get = "get: http://127.0.0.1:8080/cart\n        weight: 4\n        expect: { status: 200 }";
+    let one = |request: &str| changed(&[(get, request)]);
+    let step = |step: &str| {
+        one(&format!(
+            "flow: visit\n        steps: [ {{ get: 'http://a/', extract: {{ token: {{ json: $.t }} }} }}, {{ {step} }} ]"
+        ))
+    };
+    let load = |fields: &str| changed(&[("rate: 2000/s", &format!("rate: 2000/s\n    {fields}"))]);
+    let many = |count: usize, text: &str| vec![text; count].join(", ");
+    let texts = [
+        // Flows.
+        one("flow: visit"),
+        one("flow: ''\n        steps: [ { get: 'http://a/' } ]"),
+        one("flow: visit\n        get: http://a/\n        steps: [ { get: 'http://a/' } ]"),
+        one("get: http://a/\n        steps: [ { get: 'http://a/' } ]"),
+        one("get: http://a/\n        think: 1s\n        extract: { token: { json: $.t } }"),
+        step("flow: inner, steps: [ { get: 'http://a/' } ]"),
+        step("post: 'http://a/', weight: 2"),
+        step("name: no method"),
+        step("get: 'http://a/{{ tokn }}'"),
+        one(
+            "flow: visit\n        steps: [ { get: 'http://a/{{ token }}' }, { get: 'http://a/', extract: { token: { json: $.t } } } ]",
+        ),
+        one(&format!("flow: visit\n        steps: [ {} ]", many(101, "{ get: 'http://a/' }"))),
+        // Extraction.
+        step(
+            "get: 'http://a/', extract: { uuid: { json: $.t }, 'a b': { header: x }, c: { header: 'x y' } }",
+        ),
+        step(
+            "get: 'http://a/', extract: { a: { json: t }, b: { regex: '(' }, c: { cookie: 'a=b' }, d: { xpath: / } }",
+        ),
+        // Templates.
+        one("get: 'http://{{ uuid }}/'"),
+        one(
+            "get: 'http://a/{{ uid }}?x={{ int(2) }}'\n        headers: { x: '{{ choice() }}', y: '{{ users.email }}' }\n        auth: { bearer: '{{ token }}' }",
+        ),
+        // Data.
+        load("data: { users: { csv: '' }, uuid: { csv: u.csv }, '1': { jsonl: u.jsonl } }"),
+        load("data: { users: { xml: u.xml } }"),
+        load("data: { users: { csv: u.csv } }\n    headers: { x: '{{ user.email }} {{ users }}' }"),
+        // Credentials.
+        load("auth: { basic: { user: 'a:b', password: c } }\n    headers: { Authorization: x }"),
+        load("auth: { bearer: '' }"),
+        load("auth: { digest: { user: a, password: b } }"),
+        load("auth: { basic: { user: a } }"),
+        load("auth: { basic: { user: a, password: \"b\\nc\" } }\n    compression: gzip"),
+        // Answers.
+        one(
+            "get: http://a/\n        expect: { header: { 'a b': x, c: '/(/' }, body: '', regex: '[', json: { a.b: 1, '$.c[': 2 }, size: 10KB }",
+        ),
+        one("get: http://a/\n        expect: { size: < 10 parsecs, header: text/html, json: [1] }"),
+        one("head: http://a/\n        expect: { body: x }"),
+        changed(&[("8080/health, expect: { status: 200 }", "8080/health, expect: { regex: '(' }")]),
+    ];
+    check_refused("exchanges", &texts);
+}
+
+#[test]
 fn all_mistakes_of_a_file_come_at_once() {
     let text = changed(&[
         ("experiment: checkout survives one slow replica", "experiment: []"),
