@@ -1,7 +1,7 @@
 //! What `scripts/bench load` needs beside the program: its server, the floor below which no client gets, and
 //! the engine by itself.
 //!
-//! `load-driver serve`, `load-driver floor ADDRESS CONNECTIONS SECONDS`, and `load-driver LOAD SECONDS` with
+//! `load-driver serve [log|freeze]`, `load-driver floor ADDRESS CONNECTIONS SECONDS`, and `load-driver LOAD SECONDS` with
 //! a load as experiments write it, which prints what was measured as JSON.
 
 mod floor;
@@ -15,11 +15,14 @@ use chaos::load::record::Stats;
 use chaos::load::{Endpoints, Generator, Setup};
 use chaos::plan::LoadPlan;
 use chaos::units::Duration;
+use serve::Manner;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["serve"] => serve::serve().expect("it serves"),
+        ["serve"] => serve::serve(Manner::Plain).expect("it serves"),
+        ["serve", "log"] => serve::serve(Manner::Log).expect("it serves"),
+        ["serve", "freeze"] => serve::serve(Manner::Freeze).expect("it serves"),
         ["floor", address, connections, seconds] => {
             let seconds = StdDuration::from_secs_f64(seconds.parse().expect("seconds"));
             let address = address.parse().expect("an address");
@@ -30,7 +33,7 @@ fn main() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(drive(load, seconds.parse().expect("seconds")));
         }
-        _ => panic!("usage: load-driver serve | floor ADDRESS CONNECTIONS SECONDS | LOAD SECONDS"),
+        _ => panic!("usage: load-driver serve [log|freeze] | floor ADDRESS CONNECTIONS SECONDS | LOAD SECONDS"),
     }
 }
 
