@@ -137,5 +137,6 @@ impl Server {
 }
 
 fn say(stream: &mut TcpStream, text: &str) -> bool {
-    write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{text}", text.len()).is_ok()
+    write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{text}", text.len())
+        .is_ok()
 }
