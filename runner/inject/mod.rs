@@ -175,11 +175,12 @@ impl Injector {
         Ok(armed)
     }
 
-    /// A container that someone else paused or stopped must be left as it was, so it can't be a target.
-    async fn check_untouched(&self, step: &Step) -> Result<()> {
+    /// The container's state. One that someone else paused or stopped must be left as it was, so it can't be
+    /// a target.
+    async fn check_untouched(&self, step: &Step) -> Result<ContainerState> {
         let state = self.docker.state(self.id(&step.container)?).await?;
         match state {
-            Some(state) if state.status == "running" => Ok(()),
+            Some(state) if state.status == "running" => Ok(state),
             Some(state) => Err(Error::environment(format!(
                 "container {} is {} before anything was done to it",
                 step.container, state.status
@@ -357,12 +358,12 @@ impl Injector {
     }
 
     async fn fire_docker(&self, step: &Step) -> Applied {
-        if let Err(error) = self.check_untouched(step).await {
-            return Applied { step: step.id, at: Err(error), before: None, touched: false };
-        }
+        let before = match self.check_untouched(step).await {
+            Ok(before) => before,
+            Err(error) => return Applied { step: step.id, at: Err(error), before: None, touched: false },
+        };
         let attempt = async {
             let id = self.id(&step.container)?;
-            let before = self.docker.state(id).await?;
             match &step.apply {
                 Op::Pause => self.docker.pause(id).await?,
                 Op::Kill(signal) => self.docker.kill(id, signal).await?,
@@ -372,12 +373,11 @@ impl Injector {
                         .map(drop)?;
                 }
             }
-            Ok((before, self.clock.now_ns()))
+            Ok(self.clock.now_ns())
         };
-        match attempt.await {
-            Ok((before, at_ns)) => Applied { step: step.id, at: Ok(at_ns), before, touched: true },
-            Err(error) => Applied { step: step.id, at: Err(error), before: None, touched: true },
-        }
+        let at = attempt.await;
+        let before = at.is_ok().then_some(before);
+        Applied { step: step.id, at, before, touched: true }
     }
 
     /// What can be seen of steps in effect, one answer each where there is one.
