@@ -166,6 +166,7 @@ impl Injector {
                 self.steps.entry(step.container.clone()).or_default().push((*step).clone());
             } else {
                 self.check_untouched(step).await?;
+                self.check_startable(step).await?;
                 armed.push(ArmedStep { step: step.id, engine: Engine::Docker, kernel: None });
             }
         }
@@ -188,6 +189,18 @@ impl Injector {
             .hint("bring it to `running` first, or choose another target")),
             None => Err(Error::environment(format!("container {} is not there any more", step.container))),
         }
+    }
+
+    /// What is started again must outlive its end.
+    async fn check_startable(&self, step: &Step) -> Result<()> {
+        if step.undo == Some(Op::Start) && self.docker.goes_when_it_stops(self.id(&step.container)?).await? {
+            return Err(Error::environment(format!(
+                "container {} can't be started again: Docker removes it as soon as it stops (`--rm`)",
+                step.container
+            ))
+            .hint("run it without `--rm`, or leave out `restart: true`"));
+        }
+        Ok(())
     }
 
     async fn arm_agents(&mut self, containers: &[String]) -> Result<Vec<ArmedStep>> {
