@@ -40,7 +40,7 @@ pub fn run(args: Args) -> Result<Exit> {
         return Err(Error::mistake(format!("`{}` is no form of report", args.format))
             .hint(format!("one of all, {}", known.join(", "))));
     }
-    let concluded = output::conclude(&output::find_run(&name)?, crate::verdict::judge)?;
+    let concluded = output::conclude(&output::find_run(&name)?)?;
     if concluded.journal.skipped > 0 {
         // A closed stderr leaves nobody to tell.
         let _ = writeln!(

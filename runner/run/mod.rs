@@ -31,7 +31,6 @@ use crate::plan::{Plan, Refusal};
 use crate::recover;
 use crate::spec::{Experiment, Steady};
 use crate::units::Duration;
-use crate::verdict::judge;
 use crate::view::View;
 use crate::warden::Warden;
 use live::{Happening, Live, broke};
@@ -87,7 +86,9 @@ pub async fn inventory(
     let kernel = if local { crate::agent::kernel::probe_kernel() } else { None };
     let containers = match (&experiment.lab, docker) {
         (Some(lab), _) => lab::predicted(&lab.value, folder_of(file))?,
-        (None, Some((docker, _))) => docker.containers().await?.into_iter().map(|found| found.container).collect(),
+        (None, Some((docker, _))) => {
+            docker.containers().await?.into_iter().map(|found| found.container).collect()
+        }
         (None, None) => Vec::new(),
     };
     Ok(Inventory { containers, kernel })
@@ -130,14 +131,15 @@ pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Resul
     noted?;
     scribe.note(Event::Finished)?;
 
-    // Judged from the journal on disk, as anyone can later; then noted, then read back whole.
-    let judgement = conclude(&dir, judge)?.judgement;
-    let verdict = judgement.verdict.word().to_owned();
-    scribe.note(Event::Verdict { verdict, exit_code: judgement.exit_code })?;
+    // Judged from the journal on disk, as anyone can later; then noted, which changes no judgement.
+    let mut concluded = conclude(&dir)?;
+    let judgement = &concluded.judgement;
+    let (verdict, exit_code) = (judgement.verdict.word().to_owned(), judgement.exit_code);
+    concluded.journal.entries.push(scribe.enter(Event::Verdict { verdict, exit_code })?);
     scribe.finish();
     ledger.close()?;
     warden.dismiss();
-    conclude(&dir, judge)
+    Ok(concluded)
 }
 
 fn create_journal(dir: &Path, clock: Clock) -> Result<Writer> {

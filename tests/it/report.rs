@@ -112,7 +112,7 @@ fn reports_remade_from_the_journal_are_the_same() {
         std::fs::write(dir.path().join(chaos::journal::FILE), lines).expect("written");
     };
     write(&sample.entries());
-    let conclude = || chaos::output::conclude(dir.path(), sample::judge).expect("a journal");
+    let conclude = || chaos::output::conclude(dir.path()).expect("a journal");
     let save = |into: &Path| {
         conclude().save(into, None).expect("saved");
         ["report.json", "report.html"].map(|file| std::fs::read(into.join(file)).expect("a report"))
