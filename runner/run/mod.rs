@@ -55,8 +55,8 @@ pub struct Options {
     pub view: View,
 }
 
-/// A run's id: sortable by time, unique enough for one daemon.
-fn new_run_id() -> String {
+/// A new run's id: sortable by time, unique enough for one daemon.
+pub fn new_id() -> String {
     let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
     format!("{now}-{:04x}", rand::random::<u16>())
 }
@@ -107,7 +107,7 @@ pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Resul
     let inventory = inventory(experiment, Some((&docker, &facts)), &options.file).await?;
     let plan = plan(experiment, &inventory, &options.file, text)?;
 
-    let run = new_run_id();
+    let run = new_id();
     let clock = Clock::start();
     let dir = options.out.clone().unwrap_or_else(|| Path::new(RUNS).join(&run));
     let journal = create_journal(&dir, clock)?;
