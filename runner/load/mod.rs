@@ -1,9 +1,10 @@
 //! Load: a schedule that is a pure function, an engine that keeps it, and a recorder of what came of it.
 //!
-//! [`Generator`] is the door. Behind it: [`schedule`] says when and what (pure), [`template`], [`url`] and
-//! [`request`] lay out the bytes, [`worker`] sends them on time over [`connection`]s whose answers a
-//! [`protocol`] reads (pure) and [`scrutiny`] looks into where asked; [`recorder`] sorts what ended into intervals and [`window`] into the live
-//! view, and [`fitness`] says whether the generator itself can be believed.
+//! [`Generator`] is the door. Behind it: [`schedule`] says when and what (pure), [`template`] and
+//! [`request`] and [`wire`] lay out the bytes, [`worker`] sends them on time over [`connection`]s whose answers a
+//! [`protocol`] reads (pure) and [`scrutiny`] looks into where asked; [`recorder`] sorts what ended into
+//! intervals and [`window`] into the live view, and [`fitness`] says whether the generator itself can be
+//! believed.
 
 pub mod connection;
 pub mod cookies;
@@ -27,7 +28,6 @@ pub mod schedule;
 pub mod scrutiny;
 pub mod source;
 pub mod template;
-pub mod url;
 pub mod visit;
 pub mod window;
 pub mod wire;

@@ -11,13 +11,13 @@ use super::kept::Kept;
 use super::rows::Rows;
 use super::scrutiny::{Scrutiny, Unexpected};
 use super::template::Scope;
-use super::url::Url;
 use super::visit::Visit;
 use super::wire::{Occasion, Wire, Wired};
 use crate::error::{Error, Result};
 use crate::plan::LoadPlan;
 use crate::spec::Request;
 use crate::spec::expr::{Condition, StatusSet, Term};
+use crate::spec::url::Url;
 
 /// Where a URL's host is really found: addresses by `HOST` or `HOST:PORT` as URLs write them, as
 /// `gateway.lab`. Hosts not in it are addresses themselves or resolved by name.
@@ -37,11 +37,12 @@ impl Endpoints {
 
     /// The address behind a URL's host: a known one, the host's own, or the first its name resolves to.
     pub async fn resolve(&self, url: &Url) -> std::io::Result<SocketAddr> {
-        let with_port = format!("{}:{}", url.host, url.port);
-        if let Some(address) = self.get(&url.authority).or_else(|| self.get(&with_port)) {
+        let port = url.port_or_default();
+        let with_port = format!("{}:{port}", url.host);
+        if let Some(address) = self.get(&url.authority()).or_else(|| self.get(&with_port)) {
             return Ok(address);
         }
-        let mut found = tokio::net::lookup_host((url.host.as_str(), url.port)).await?;
+        let mut found = tokio::net::lookup_host((url.host.as_str(), port)).await?;
         found.next().ok_or_else(|| std::io::Error::other(format!("{} has no address", url.host)))
     }
 
@@ -236,7 +237,8 @@ pub async fn prepare(load: &LoadPlan, endpoints: &Endpoints) -> Result<Prepared>
 fn target(request: &Request) -> Result<(&'static str, Url), String> {
     let found = request.method_and_url();
     let (method, url) = found.ok_or("a request needs exactly one of get, head, post, put, patch, delete")?;
-    Ok((method, Url::read(&url.value)?))
+    let read = url.value.parse().map_err(|why| format!("`{}` can't be requested: {why}", url.value))?;
+    Ok((method, read))
 }
 
 fn request_of(

@@ -73,6 +73,9 @@ impl Rows {
                 let metered = Metered { file: opened, left: MAX_ROW_BYTES };
                 let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(metered);
                 let found = reader.headers().map_err(|error| mistake_of(&name, &error))?.clone();
+                if found.is_empty() {
+                    return Err(format!("`{name}` is empty; its first line names the columns"));
+                }
                 let place = |column: &String| {
                     found.iter().position(|found| found == column).ok_or_else(|| {
                         let found: Vec<_> = found.iter().map(|found| format!("`{found}`")).collect();
@@ -176,7 +179,7 @@ fn mistake_of(file: &str, error: &csv::Error) -> String {
     let line = |position: Option<&csv::Position>| position.map_or(1, csv::Position::line);
     match error.kind() {
         csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
-            format!("{file}:{}: {len} values in a file of {expected_len} columns", line(pos.as_ref()))
+            format!("{file}:{}: {len} of {expected_len} columns", line(pos.as_ref()))
         }
         csv::ErrorKind::Utf8 { pos, .. } => format!("{file}:{}: not UTF-8", line(pos.as_ref())),
         csv::ErrorKind::Io(error) => format!("{file}: {error}"),
@@ -297,11 +300,11 @@ mod tests {
         let long = format!("a\n{}\n", "x".repeat(3 * MAX_ROW_BYTES));
         let quoted = format!("a\n\"{}", "x\n".repeat(2 * MAX_ROW_BYTES));
         for (data, text, columns, expected) in [
-            (&csv, &b"a,b\n1,2\n3\n"[..], &["a"][..], "u.csv:3: 1 values in a file of 2 columns"),
+            (&csv, &b"a,b\n1,2\n3\n"[..], &["a"][..], "u.csv:3: 1 of 2 columns"),
             (&csv, b"a,b\n1,2\n", &["c"], "u.csv:1: there is no column `c`; there are `a`, `b`"),
             (&csv, b"a\n1\n\xff\n", &["a"], "u.csv:3: not UTF-8"),
             (&csv, b"a\n", &["a"], "`u.csv` has no rows"),
-            (&csv, b"", &[], "`u.csv` has no rows"),
+            (&csv, b"", &[], "`u.csv` is empty"),
             (&csv, long.as_bytes(), &["a"], "u.csv: the row is longer than 65536 bytes"),
             (&csv, quoted.as_bytes(), &["a"], "u.csv: the row is longer than 65536 bytes"),
             (&jsonl, b"{\"a\":1}\n{a}\n", &["a"], "u.jsonl:2: not JSON"),

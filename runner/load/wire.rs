@@ -12,8 +12,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::cookies::Place;
 use super::schedule::template_rng;
 use super::template::{Escape, Scope, Template, Values};
-use super::url::Url;
 use super::visit::Visit;
+use crate::spec::url::Url;
 use crate::spec::{Auth, Headers, Load, Request};
 
 /// A request's bytes.
@@ -179,7 +179,7 @@ fn target(head: &[u8]) -> &str {
 /// The headers in the order sent, names in lower case: ours, unless the load or the request says otherwise.
 fn headers(load: &Load, request: &Request, url: &Url) -> Result<BTreeMap<String, String>, String> {
     let mut headers = BTreeMap::from([
-        ("host".to_owned(), url.authority.clone()),
+        ("host".to_owned(), url.authority()),
         ("user-agent".to_owned(), concat!("chaos/", env!("CARGO_PKG_VERSION")).to_owned()),
         ("accept".to_owned(), "*/*".to_owned()),
     ]);
@@ -237,7 +237,7 @@ mod tests {
         let load: Load = crate::spec::fragment(load).unwrap_or_else(|problems| panic!("{problems}"));
         let request = &load.requests[0];
         let (method, url) = request.method_and_url().expect("it has a method");
-        let url = Url::read(&url.value).expect("it is a URL");
+        let url: Url = url.parse().expect("it is a URL");
         let mut scope = Scope {
             feeds: load.data.names().map(|name| (name.to_owned(), Vec::new())).collect(),
             extracted: vec!["token".into()],

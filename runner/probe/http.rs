@@ -10,8 +10,8 @@ use tokio::net::TcpStream;
 use crate::load::Endpoints;
 use crate::load::kept::{Kept, MAX_BODY_BYTES};
 use crate::load::scrutiny::{Scrutiny, Unexpected};
-use crate::load::url::Url;
 use crate::spec::HttpProbe;
+use crate::spec::url::Url;
 
 /// Asks, and says in a few words what came back. A URL that names no address is no data; a server that
 /// refuses, breaks off or does not answer in time is a no.
@@ -42,12 +42,12 @@ async fn exchange(probe: &HttpProbe, endpoints: &Endpoints) -> Result<Answered, 
     let not_asked = |error: &dyn std::fmt::Display| Failure::NotAsked(error.to_string());
     let no_answer = |error: &dyn std::fmt::Display| Failure::NotAnswered(error.to_string());
     let scrutiny = Scrutiny::of_expect(&probe.expect).map_err(Failure::NotAsked)?;
-    let url = Url::read(&probe.get.value).map_err(Failure::NotAsked)?;
+    let url: Url = probe.get.value.parse().map_err(Failure::NotAsked)?;
     let address = endpoints.resolve(&url).await.map_err(|error| not_asked(&error))?;
     let stream = TcpStream::connect(address).await.map_err(|error| no_answer(&error))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| no_answer(&error))?;
-    let mut request = Request::get(url.path).header("host", url.authority);
+    let mut request = Request::get(&url.path).header("host", url.authority());
     for (name, value) in &probe.headers {
         request = request.header(name, value);
     }

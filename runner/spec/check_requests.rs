@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::decode::{Located, Mistakes, list_of, nearest};
 use super::names::Names;
 use super::url::Url;
-use super::{Experiment, HttpProbe, Lab, Load, Probe, Request, check_exchange, template};
+use super::{Experiment, HttpProbe, Lab, Load, Probe, Request, check_exchange};
 use crate::error::Span;
 use crate::units::Duration;
 
@@ -140,7 +140,11 @@ fn request(
 /// Notes what is wrong with a probe.
 pub fn probe(experiment: &Experiment, probe: &Probe, mistakes: &mut Mistakes) {
     let Probe::Http(HttpProbe { get, headers, expect, timeout, every }) = probe;
-    url(experiment, get, mistakes);
+    if get.contains("{{") {
+        mistakes.add(get.span, "a probe asks the same each time, without templates", "write it as it is");
+    } else {
+        url(experiment, get, mistakes);
+    }
     check_exchange::expect(expect, get.span, mistakes);
     self::headers(headers, get.span, mistakes);
     if timeout.is_zero() {
@@ -158,7 +162,7 @@ fn url(experiment: &Experiment, url: &Located<String>, mistakes: &mut Mistakes) 
         let hint = "write the address itself, or give each address a request of its own";
         return mistakes.add(url.span, "a template can't stand in the address of a URL", hint);
     }
-    let parsed: Url = match template::without_values(url).parse() {
+    let parsed: Url = match url.parse() {
         Ok(parsed) => parsed,
         Err(hint) => return mistakes.add(url.span, format!("`{}` can't be requested", url.value), hint),
     };

@@ -85,20 +85,6 @@ pub fn parts(text: &str, known: &Known<'_>) -> Vec<Result<Part, Wrong>> {
     parts
 }
 
-/// The text with `x` in place of every template, for those who look at what is around them.
-pub fn without_values(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, opened)) = rest.split_once("{{") {
-        let Some((_, after)) = opened.split_once("}}") else { break };
-        out.push_str(before);
-        out.push('x');
-        rest = after;
-    }
-    out.push_str(rest);
-    out
-}
-
 /// True if `name` can be what a flow extracts or a load's data are called.
 pub fn is_name(name: &str) -> bool {
     let first = |c: char| c.is_ascii_alphabetic() || c == '_';
@@ -225,10 +211,5 @@ mod tests {
         }
         let none = parts("{{ users.email }}", &Known::default());
         assert_eq!(none[0].as_ref().unwrap_err().hint, "the load has no `data`");
-    }
-
-    #[test]
-    fn what_is_around_values_can_be_seen_alone() {
-        assert_eq!(without_values("http://a/{{ int(1, 2) }}?b={{ c }}&{{ d"), "http://a/x?b=x&{{ d");
     }
 }

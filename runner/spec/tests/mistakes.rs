@@ -296,7 +296,8 @@ fn says_what_is_wrong_with_requests_and_answers() {
         load("auth: { bearer: '' }"),
         load("auth: { digest: { user: a, password: b } }"),
         load("auth: { basic: { user: a } }"),
-        load("auth: { basic: { user: a, password: \"b\\nc\" } }\n    compression: gzip"),
+        load("auth: { basic: { user: a, password: \"b\\nc\" } }"),
+        load("compression: gzip"),
         // Answers.
         one(
             "get: http://a/\n        expect: { header: { 'a b': x, c: '/(/' }, body: '', regex: '[', json: { a.b: 1, '$.c[': 2 }, size: 10KB }",
@@ -304,6 +305,7 @@ fn says_what_is_wrong_with_requests_and_answers() {
         one("get: http://a/\n        expect: { size: < 10 parsecs, header: text/html, json: [1] }"),
         one("head: http://a/\n        expect: { body: x }"),
         changed(&[("8080/health, expect: { status: 200 }", "8080/health, expect: { regex: '(' }")]),
+        changed(&[("8080/health", "8080/health?{{ uuid }}")]),
     ];
     check_refused("exchanges", &texts);
 }
