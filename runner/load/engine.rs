@@ -4,11 +4,13 @@
 //! the [`super::recorder`] and the [`super::window`], whose lock the run loop shares. So however long the
 //! run loop holds that lock, no request is late for it. Start at [`Generator::start`].
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::fitness::{self, Measured};
+use super::offsets;
 use super::outcome::{End, Sample};
 use super::poll::{self, Poll, Waker};
 use super::recorder::{Interval, Recorder};
@@ -20,7 +22,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event;
 use crate::plan::LoadPlan;
-use crate::units::{Duration, NS_PER_S};
+use crate::units::{Duration, NS_PER_S, Rate};
 
 /// The longest that requests under way may still take once a load ends; a shorter timeout cuts it further.
 /// What is not answered by then is cut off, and said to be.
@@ -88,7 +90,7 @@ impl Generator {
             let load = &plan.load;
             lanes.push(Lane {
                 prepared: prepare(plan, endpoints).await?,
-                schedule: Schedule::of(plan),
+                schedule: schedule(plan)?,
                 timeout_ns: load.timeout.as_ns(),
                 max_in_flight: load.max_in_flight.value,
                 grace_ns: load.timeout.as_ns().min(GRACE_NS),
@@ -129,8 +131,8 @@ impl Generator {
             names,
             rate_per_s: loads
                 .iter()
-                .filter_map(|plan| plan.load.rate.as_ref())
-                .map(|rate| rate.as_per_s())
+                .filter_map(|plan| plan.load.rate.as_ref()?.peak())
+                .map(Rate::as_per_s)
                 .sum(),
             collected,
             control,
@@ -203,6 +205,19 @@ impl Drop for Generator {
     fn drop(&mut self) {
         self.control.abandon();
         self.waker.wake();
+    }
+}
+
+/// A load's arrivals; of a replay, from its file.
+fn schedule(plan: &LoadPlan) -> Result<Schedule> {
+    match plan.load.rate.as_ref().and_then(|rate| rate.replay()) {
+        None => Ok(Schedule::of(plan)),
+        Some(file) => {
+            let offsets = offsets::open(Path::new(&file.value)).map_err(|refusal| {
+                Error::mistake(format!("load `{}`: {}", plan.name, refusal.message)).hint(refusal.hint)
+            })?;
+            Ok(Schedule::replaying(plan, offsets))
+        }
     }
 }
 

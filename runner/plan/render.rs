@@ -136,7 +136,14 @@ fn model(plan: &LoadPlan) -> String {
     let load = &plan.load;
     let expected = plan.expected_requests.map_or(String::new(), |count| format!(", up to {count} requests"));
     match (&load.rate, &load.users) {
-        (Some(rate), _) => format!("{} {}{expected}", rate.value, load.arrivals.word()),
+        (Some(rate), _) => {
+            let spacing = if rate.replay().is_some() { "" } else { load.arrivals.word() };
+            let burst = match load.burst.value {
+                1 => String::new(),
+                burst => format!(", {burst} at once"),
+            };
+            format!("{} {spacing}{burst}{expected}", rate.value)
+        }
         (None, Some(users)) => {
             format!("{} users, {} between requests (closed model)", users.value, load.think)
         }

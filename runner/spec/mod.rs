@@ -4,6 +4,7 @@
 //! Start at [`parse`].
 
 mod check;
+mod check_arrivals;
 mod check_judging;
 mod check_requests;
 pub mod decode;
@@ -20,6 +21,7 @@ pub mod node;
 mod overrides;
 mod reference;
 mod schema;
+pub mod shape;
 pub mod url;
 pub mod words;
 pub mod yaml;
@@ -28,6 +30,7 @@ pub use experiment::*;
 pub use located::{Located, Named};
 pub use reference::reference;
 pub use schema::json_schema;
+pub use shape::Shape;
 pub use words::*;
 
 use std::collections::BTreeMap;

@@ -43,7 +43,7 @@ fn load(per_s: f64, requests: Vec<Request>) -> LoadPlan {
 fn with(per_s: f64, requests: Vec<Request>, change: impl FnOnce(&mut Load)) -> LoadPlan {
     let mut load: Load =
         chaos::spec::fragment("{ rate: 1/s, timeout: 400ms, requests: [] }").expect("it is well-formed");
-    load.rate = Some(located(Rate::per_s(per_s)));
+    load.rate = Some(located(Rate::per_s(per_s).into()));
     load.requests.value = requests;
     change(&mut load);
     LoadPlan { name: "users".into(), load, seed: 11, slos: Vec::new(), expected_requests: None }
