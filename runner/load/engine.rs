@@ -5,6 +5,7 @@
 //! run loop holds that lock, no request is late for it. Start at [`Generator::start`].
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,11 +14,12 @@ use super::fitness::{self, Measured};
 use super::offsets;
 use super::outcome::{End, Sample};
 use super::poll::{self, Poll, Waker};
+use super::record::Stats;
 use super::recorder::{Interval, Recorder};
 use super::request::{Endpoints, prepare};
 use super::schedule::Schedule;
 use super::window::{Live, Window};
-use super::worker::{Batch, Control, Fared, Lane, Worker};
+use super::worker::{Batch, Control, Fared, Lane, Switch, Worker};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event;
@@ -35,6 +37,9 @@ pub struct Generator {
     begin_ns: u64,
     names: Vec<String>,
     rate_per_s: f64,
+    plans: Vec<LoadPlan>,
+    /// How often a rate was set.
+    switches: AtomicU64,
     collected: Arc<Mutex<Collected>>,
     control: Arc<Control>,
     waker: Waker,
@@ -134,6 +139,8 @@ impl Generator {
                 .filter_map(|plan| plan.load.rate.as_ref()?.peak())
                 .map(Rate::as_per_s)
                 .sum(),
+            plans: loads.to_vec(),
+            switches: AtomicU64::new(0),
             collected,
             control,
             waker,
@@ -169,6 +176,43 @@ impl Generator {
             None => None,
         };
         lock(&self.collected).live.window(index, over.as_ns())
+    }
+
+    /// Gives a load that has a rate another one that stays (nothing: its own again, counted anew) and returns
+    /// from when on. Arrivals due before that are not touched. Nothing for a load that there is not, or that
+    /// replays a recording and has no rate to go back to.
+    pub fn set_rate(&self, load: &str, rate: Option<Rate>) -> Option<u64> {
+        /// The sending thread must know of it before that instant; it is woken at once.
+        const AHEAD_NS: u64 = 5_000_000;
+        let index = self.names.iter().position(|name| name == load)?;
+        let plan = &self.plans[index];
+        let schedule = match rate {
+            Some(rate) => Schedule::at_rate(plan, rate, self.switches.fetch_add(1, Ordering::Relaxed) + 1),
+            None if plan.load.rate.as_ref()?.replay().is_some() => return None,
+            None => Schedule::of(plan),
+        };
+        let at_ns = self.clock.now_ns() + AHEAD_NS;
+        self.control.switch(Switch { load: index, at_ns: at_ns - self.begin_ns, schedule });
+        self.waker.wake();
+        Some(at_ns)
+    }
+
+    /// What of a load's requests intended in a stretch between two cuts has ended and was not drained yet,
+    /// and the intended instants of those that hang: under way for longer than a second or their timeout.
+    pub fn undrained(&self, load: &str, from_ns: u64, to_ns: u64) -> (Stats, Vec<u64>) {
+        let Some(index) = self.names.iter().position(|name| name == load) else {
+            return (Stats::default(), Vec::new());
+        };
+        let collected = lock(&self.collected);
+        let mut hanging = collected.live.overdue(index).to_vec();
+        hanging.retain(|intended_ns| (from_ns..to_ns).contains(intended_ns));
+        (collected.recorder.undrained(index as u32, from_ns, to_ns), hanging)
+    }
+
+    /// Requests of a load that hang at present.
+    pub fn hanging(&self, load: &str) -> usize {
+        let index = self.names.iter().position(|name| name == load);
+        index.map_or(0, |index| lock(&self.collected).live.overdue(index).len())
     }
 
     /// Requests under way, some 50 ms ago.

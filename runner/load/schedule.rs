@@ -49,6 +49,10 @@ pub struct Schedule {
     source: Source,
     /// Arrivals at each instant, at least 1.
     burst: u32,
+    /// What the source's instants count from, in nanoseconds from the load's start.
+    base_ns: u64,
+    /// Another source that takes over at an instant.
+    then: Option<(u64, Box<Source>)>,
     /// How many of them are still to come at `at_ns`.
     left: u32,
     at_ns: u64,
@@ -97,8 +101,42 @@ impl Schedule {
         Self::from(source, burst, weights, seed)
     }
 
+    /// The same load at another rate that stays, to be given to [`Schedule::switch`]; `nth` tells the random
+    /// gaps of one switch from those of the others.
+    pub fn at_rate(plan: &LoadPlan, rate: Rate, nth: u64) -> Self {
+        // Any odd factor will do: the generator mixes its seed.
+        let seed = plan.seed ^ nth.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self::shaped(&Shape::Held(rate), plan.load.arrivals, plan.load.burst.value, &weights(plan), seed)
+    }
+
+    /// From `at_ns` after the load's start on, arrivals are those of `other`, counted from there; those due
+    /// before stay. `next` was taken and not sent yet; returns what is next now. Numbers go on.
+    pub fn switch(&mut self, at_ns: u64, other: Self, next: Option<Arrival>) -> Option<Arrival> {
+        self.then = Some((at_ns, Box::new(other.source)));
+        match next {
+            Some(next) if next.at_ns < at_ns => Some(next),
+            _ => {
+                self.number -= u64::from(next.is_some());
+                self.left = 0;
+                // Whatever the old source still has is past the switch: it has nothing to say any more.
+                self.source = Source::Replayed(Offsets(Box::new(std::iter::empty())));
+                self.at_ns = at_ns;
+                self.next()
+            }
+        }
+    }
+
     fn from(source: Source, burst: u32, weights: &[u32], seed: u64) -> Self {
-        Self { source, burst, left: 0, at_ns: 0, draw: Draw::new(weights, seed), number: 0 }
+        Self {
+            source,
+            burst,
+            base_ns: 0,
+            then: None,
+            left: 0,
+            at_ns: 0,
+            draw: Draw::new(weights, seed),
+            number: 0,
+        }
     }
 }
 
@@ -111,13 +149,15 @@ impl Iterator for Schedule {
 
     fn next(&mut self) -> Option<Arrival> {
         if self.left == 0 {
-            let at_ns = match &mut self.source {
-                Source::Even(multiples) => multiples.next(),
-                Source::Poisson(exponential) => exponential.next(),
-                Source::Shaped(shaped) => shaped.next(),
-                Source::Replayed(Offsets(offsets)) => offsets.next(),
-            }?;
-            self.at_ns = self.at_ns.max(at_ns);
+            let mut at_ns = self.source.next().and_then(|at_ns| self.base_ns.checked_add(at_ns));
+            if let Some((from_ns, _)) = &self.then
+                && at_ns.is_none_or(|at_ns| at_ns >= *from_ns)
+                && let Some((from_ns, source)) = self.then.take()
+            {
+                (self.base_ns, self.source) = (from_ns, *source);
+                at_ns = self.source.next().and_then(|at_ns| from_ns.checked_add(at_ns));
+            }
+            self.at_ns = self.at_ns.max(at_ns?);
             self.left = self.burst;
         }
         self.left -= 1;
@@ -155,7 +195,18 @@ enum Source {
     Replayed(Offsets),
 }
 
-/// Source of a rate that changes: those at which its integral has grown by the next gap. Equal gaps make
+impl Source {
+    fn next(&mut self) -> Option<u64> {
+        match self {
+            Self::Even(multiples) => multiples.next(),
+            Self::Poisson(exponential) => exponential.next(),
+            Self::Shaped(shaped) => shaped.next(),
+            Self::Replayed(Offsets(offsets)) => offsets.next(),
+        }
+    }
+}
+
+/// Instants of a rate that changes: those at which its integral has grown by the next gap. Equal gaps make
 /// the k-th arrival where the integral reaches k; exponential ones of mean 1 make a Poisson process of that
 /// rate (time rescaling, after Papangelou).
 #[derive(Debug)]

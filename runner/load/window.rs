@@ -151,6 +151,11 @@ impl Live {
         Window { stats, in_flight, overdue, from_ns: (first * SLOT_NS).clamp(self.begin_ns, to_ns), to_ns }
     }
 
+    /// Intended instants of a load's overdue requests when the generator last said so, ascending.
+    pub fn overdue(&self, load: usize) -> &[u64] {
+        self.now.overdue.get(load).map_or(&[], Vec::as_slice)
+    }
+
     /// Requests under way when the generator last said so.
     pub fn in_flight(&self) -> u64 {
         self.now.in_flight.iter().sum()

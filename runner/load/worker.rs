@@ -7,9 +7,8 @@
 //!
 //! All state is in [`Worker`]; start at [`Worker::run`].
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use super::connection::{Connection, Event, READ_BYTES, Stage};
 use super::flight::{Flight, Flights, Ticket};
@@ -59,12 +58,40 @@ pub struct Batch {
 pub struct Control {
     stop: AtomicBool,
     abandon: AtomicBool,
+    /// True while there are switches to be made.
+    switched: AtomicBool,
+    switches: Mutex<Vec<Switch>>,
+}
+
+/// Another schedule for a load, from an instant on.
+#[derive(Debug)]
+pub struct Switch {
+    /// Which load.
+    pub load: usize,
+    /// From when on, in nanoseconds since the loads began.
+    pub at_ns: u64,
+    /// Its arrivals, counted from there.
+    pub schedule: Schedule,
 }
 
 impl Control {
     /// Ends the loads; what is under way gets its grace.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
+    }
+
+    /// Gives a load another schedule; the last switch of a load given counts.
+    pub fn switch(&self, switch: Switch) {
+        self.switches.lock().unwrap_or_else(PoisonError::into_inner).push(switch);
+        self.switched.store(true, Ordering::Release);
+    }
+
+    /// The switches to be made; without a lock as long as there are none.
+    fn switches(&self) -> Vec<Switch> {
+        if !self.switched.load(Ordering::Relaxed) || !self.switched.swap(false, Ordering::Acquire) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.switches.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Ends at once; whatever is under way is cut off.
@@ -185,6 +212,10 @@ impl Worker {
             if self.stop_ns == u64::MAX && self.control.stop.load(Ordering::Acquire) {
                 // Whatever was released so far was due before this instant.
                 self.stop_ns = self.clock.now_ns() + 1;
+            }
+            for Switch { load, at_ns, schedule } in self.control.switches() {
+                let running = &mut self.lanes[load];
+                running.next = running.lane.schedule.switch(at_ns, schedule, running.next);
             }
             let now_ns = self.release();
             self.expire(now_ns);

@@ -168,6 +168,7 @@ impl<'e> Builder<'e> {
                 starts,
                 longest: phase.longest(),
                 until_steady: phase.until.is_some(),
+                find_rate: phase.find_rate.as_ref().map(|search| search.value.clone()),
                 faults: (first_fault..faults.len()).collect(),
             });
             starts = starts + phase.longest();

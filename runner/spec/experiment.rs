@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::{Located, Named};
 use super::expr::{Check, Condition, StatusSet};
-use super::{Lab, PhaseEnd, Pick, Shape, TargetLimit};
+use super::{FindRate, Lab, PhaseEnd, Pick, Shape, TargetLimit};
 use crate::fault::Fault;
 use crate::units::{Duration, Ratio};
 use crate::{choice, record, tagged};
@@ -214,6 +214,9 @@ record! {
         pub at_most: Option<Located<Duration>>,
         /// With `at_most`: what ends it.
         pub until: Option<Located<PhaseEnd>>,
+        /// With `at_most`: searches the highest rate of a load that holds while the phase's faults last, and
+        /// ends the phase when it is found.
+        pub find_rate: Option<Located<FindRate>>,
         /// What is broken while it lasts; all of it is undone at its end.
         pub faults: Vec<Located<Fault>>,
     }

@@ -14,6 +14,7 @@ pub mod expr;
 mod expr_condition;
 mod expr_decode;
 mod expr_parse;
+pub mod find_rate;
 mod interpolate;
 pub mod located;
 mod names;
@@ -27,6 +28,7 @@ pub mod words;
 pub mod yaml;
 
 pub use experiment::*;
+pub use find_rate::FindRate;
 pub use located::{Located, Named};
 pub use reference::reference;
 pub use schema::json_schema;

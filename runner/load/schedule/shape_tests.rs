@@ -121,6 +121,29 @@ fn a_replay_keeps_its_offsets() {
     assert_eq!(numbered, [(1, 5), (2, 5), (3, 5), (4, 9)], "never backwards");
 }
 
+proptest! {
+    /// A switch leaves what was due before it alone, and goes on from its instant as another load would.
+    #[test]
+    fn a_switch_takes_over_at_its_instant(taken in 0usize..40, later_us in 1u64..20_000, seed: u64) {
+        for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
+            let make = |per_s: f64| Schedule::new(arrivals, Rate::per_s(per_s), &[1, 2], seed);
+            let mut switched = make(1_000.0);
+            let sent: Vec<Arrival> = switched.by_ref().take(taken).collect();
+            // Nothing is switched at an instant that is past.
+            let at_ns = sent.last().map_or(0, |last| last.at_ns) + later_us * 1_000;
+            let next = switched.next();
+            let next = switched.switch(at_ns, make(3_000.0), next);
+            let found: Vec<Arrival> = sent.into_iter().chain(next).chain(switched).take(200).collect();
+            prop_assert!(found.iter().zip(1..).all(|(arrival, number)| arrival.number == number));
+            let kept = make(1_000.0).map(|arrival| arrival.at_ns).take_while(|due_ns| *due_ns < at_ns);
+            let new = make(3_000.0).map(|arrival| at_ns + arrival.at_ns);
+            let expected: Vec<u64> = kept.chain(new).take(200).collect();
+            let found: Vec<u64> = found.iter().map(|arrival| arrival.at_ns).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}
+
 /// The rate of a shape at an instant, by its definition in words.
 fn rate_at(shape: &Shape, t_s: f64) -> f64 {
     use crate::spec::shape::Varying;

@@ -287,6 +287,41 @@ fn says_what_is_wrong_with_arrivals() {
 }
 
 #[test]
+fn says_what_is_wrong_with_a_search_for_a_rate() {
+    const SEARCH: &str = "load: shoppers, from: 100/s, to: 5000/s, holds: [ p99(latency) < 50ms ]";
+    let searches = [
+        "find_rate: shoppers",
+        "find_rate: {}",
+        "find_rate: { load: shopers, from: 100/s, to: 5000/s, holds: [ p99(latency) < 50ms ] }",
+        "find_rate: { load: shoppers, from: 0/s, to: 0/s, holds: [], hold_for: 1ms, within: 0% }",
+        "find_rate: { load: shoppers, from: 1/s, to: 2e6/s, holds: [ p99(latncy) < 50ms ] }",
+        "find_rate: { load: shoppers, from: 1/s, to: 9/s, holds: [ p99(latency) < 50ms over 5s, time_to_steady < 1s, 'p99(latency, others) < 1s', slo(others) ] }",
+        &format!("for: 10s\n    find_rate: {{ {SEARCH} }}"),
+        &format!("at_most: 5m\n    until: steady\n    find_rate: {{ {SEARCH} }}"),
+        &format!("find_rate: {{ {SEARCH} }}"),
+        &format!("at_most: 30s\n    find_rate: {{ {SEARCH} }}"),
+        "at_most: 5m\n    find_rate: { load: waiting, from: 1/s, to: 9/s, holds: [ rate(good) > 1% ] }",
+        "at_most: 5m\n    find_rate: { load: moving, from: 1/s, to: 9/s, holds: [ rate(good) > 1% ] }",
+    ];
+    let loads = "slos:\n  others: { load: waiting, good: status < 500, objective: 99% }";
+    let more = "load:\n  waiting: { users: 1, requests: [ { get: 'http://127.0.0.1/' } ] }\n  moving: { rate: { sine: { mean: 5/s, amplitude: 1/s, period: 1m } }, requests: [ { get: 'http://127.0.0.1/' } ] }";
+    let texts: Vec<_> = searches
+        .iter()
+        .map(|search| {
+            changed(&[
+                (
+                    "  recover: { at_most: 30s, until: steady }",
+                    &format!("  capacity:\n    {search}\n  recover: {{ at_most: 30s, until: steady }}"),
+                ),
+                ("slos:", loads),
+                ("load:", more),
+            ])
+        })
+        .collect();
+    check_refused("find_rate", &texts);
+}
+
+#[test]
 fn all_mistakes_of_a_file_come_at_once() {
     let text = changed(&[
         ("experiment: checkout survives one slow replica", "experiment: []"),

@@ -107,6 +107,7 @@ impl Sample {
             starts: Duration::from_s(starts_s),
             longest: Duration::from_s(longest_s),
             until_steady,
+            find_rate: None,
             faults,
         };
         Plan {
@@ -467,6 +468,7 @@ pub fn judge(plan: &Plan, entries: &[Entry]) -> Judgement {
             .collect(),
         timings: Timings { time_to_detect_s: None, time_to_steady_s: Some(1.4) },
         generator: Some(GeneratorReport { send_lag_ms: lag, cpu_ratio: Some(0.31), saturated: false }),
+        capacities: Vec::new(),
     }
 }
 
