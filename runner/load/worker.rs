@@ -12,7 +12,7 @@ use std::sync::mpsc;
 
 use super::connection::{Connection, Event, READ_BYTES, Stage};
 use super::flight::{Flight, Flights, Ticket};
-use super::lane::{Control, Lane};
+use super::lane::{Control, Lane, Mailbox, Switch};
 use super::outcome::{Class, End, Sample};
 use super::poll::{self, Poll, Ready};
 use super::pool::{Link, Pool};
@@ -87,6 +87,7 @@ pub struct Worker {
     flights: Flights,
     pool: Pool,
     control: Arc<Control>,
+    mailbox: Arc<Mailbox>,
     manner: Manner,
     outbox: mpsc::Sender<Batch>,
     batch: Vec<Sample>,
@@ -105,7 +106,7 @@ impl Worker {
         (clock, begin_ns, unix_zero_ms): (Clock, u64, u64),
         poll: Poll,
         lanes: Vec<Lane>,
-        control: Arc<Control>,
+        (control, mailbox): (Arc<Control>, Arc<Mailbox>),
         manner: Manner,
         outbox: mpsc::Sender<Batch>,
     ) -> Self {
@@ -120,6 +121,7 @@ impl Worker {
             pool: Pool::new(lanes.iter().map(|lane| lane.prepared.addresses.len())),
             lanes,
             control,
+            mailbox,
             manner,
             outbox,
             batch: Vec::with_capacity(BATCH),
@@ -140,6 +142,9 @@ impl Worker {
         let mut hand_over_ns = started_ns + HAND_OVER_NS;
         let mut ready = Vec::new();
         loop {
+            for Switch { load, at_ns, schedule } in self.mailbox.switches() {
+                self.lanes[load].source.switch(at_ns, schedule);
+            }
             self.look();
             let now_ns = self.release();
             self.expire(now_ns);
