@@ -5,20 +5,43 @@
 use std::io::Read;
 use std::path::Path;
 
-use crate::error::{Error, Result};
-use crate::load::rows;
+use crate::error::{Error, Problem, Result};
+use crate::load::{offsets, rows};
+use crate::spec::shape::{Shape, Varying};
 use crate::spec::yaml::MAX_TEXT_BYTES;
 use crate::spec::{self, Experiment, Input};
 
 /// Reads and checks the experiment at `path` (`-`: stdin) with the overrides `sets`, each `PATH=VALUE`.
-/// Returns it with its text, in which its spans are places. Files of rows that it names are looked at, too,
-/// and their paths, relative to the experiment's file, become such as can be opened from here.
+/// Returns it with its text, in which its spans are places. Recordings that it replays and files of rows
+/// are looked at, too, and their paths, relative to the experiment's file, become such as can be opened from
+/// here.
 pub fn experiment(path: &Path, sets: &[String]) -> Result<(Experiment, String)> {
     let input = input(path, sets)?;
     let mut experiment = spec::parse(&input)?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    rows::find(&mut experiment, folder).map_err(|problems| input.problems(problems))?;
+    let mut problems = recordings(&mut experiment, folder);
+    problems.extend(rows::find(&mut experiment, folder));
+    if !problems.is_empty() {
+        return Err(input.problems(problems).into());
+    }
     Ok((experiment, input.all_text()))
+}
+
+/// Finds and checks the recordings of every load that replays one; says what is wrong with them.
+fn recordings(experiment: &mut Experiment, folder: &Path) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (_, load) in &mut experiment.load.0 {
+        let shape = load.rate.as_mut().map(|rate| &mut rate.value);
+        let Some(Shape::Varying(Varying::Replay(file))) = shape else { continue };
+        let found = folder.join(&file.value);
+        match offsets::check(&found) {
+            Ok(_) => file.value = found.display().to_string(),
+            Err(refusal) => {
+                problems.push(Problem { span: file.span, message: refusal.message, hint: Some(refusal.hint) })
+            }
+        }
+    }
+    problems
 }
 
 /// Reads what `experiment` parses. Fails if the file can't be read, is too large or is not UTF-8.
@@ -66,8 +89,39 @@ fn override_of(set: &str) -> Result<(String, String)> {
 mod tests {
     use super::*;
 
+    /// What becomes of an experiment that replays `offsets.txt` beside it.
+    fn read(offsets: Option<&str>) -> Result<String, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.yaml");
+        let load = "{ rate: { replay: offsets.txt }, requests: [ { get: 'http://127.0.0.1/' } ] }";
+        let text =
+            format!("experiment: a replay\nload:\n  users: {load}\nphases: {{ only: {{ for: 1s }} }}\n");
+        std::fs::write(&path, text).unwrap();
+        if let Some(offsets) = offsets {
+            std::fs::write(folder.path().join("offsets.txt"), offsets).unwrap();
+        }
+        let shown = |text: String| text.replace(&folder.path().display().to_string(), "DIR");
+        match experiment(&path, &[]) {
+            Ok((experiment, _)) => {
+                Ok(shown(experiment.load.get("users").unwrap().rate.as_ref().unwrap().to_string()))
+            }
+            Err(error) => Err(shown(error.to_string())),
+        }
+    }
+
+    #[test]
+    fn a_recording_is_found_beside_its_experiment() {
+        assert_eq!(read(Some("0.5\n1.5\n")), Ok("replay of DIR/offsets.txt".into()));
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_recording() {
+        let answers = [None, Some("2s\n1s\n")].map(|offsets| read(offsets).unwrap_err());
+        insta::assert_snapshot!("recordings", answers.join("\n\n------\n\n"));
+    }
+
     /// What is said of an experiment whose data are this text, in a file beside it.
-    fn check(data: Option<&str>) -> Result<String, String> {
+    fn with_data(data: Option<&str>) -> Result<String, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("test.yaml");
         let text = "experiment: data\nload:\n  users:\n    rate: 1/s\n    data: { people: { csv: people.csv } }\n    \
@@ -85,14 +139,14 @@ mod tests {
 
     #[test]
     fn data_are_found_beside_their_experiment() {
-        let found = check(Some("id\n1\n")).expect("it is well");
+        let found = with_data(Some("id\n1\n")).expect("it is well");
         assert!(found.contains("DIR/people.csv"), "{found}");
     }
 
     #[test]
     fn says_what_is_wrong_with_data() {
         let data = [None, Some(""), Some("name\n1\n"), Some("id,name\n1,a\n2\n")];
-        let answers = data.map(|data| check(data).expect_err("it is wrong"));
+        let answers = data.map(|data| with_data(data).expect_err("it is wrong"));
         insta::assert_snapshot!("data", answers.join("\n\n------\n\n"));
     }
 }

@@ -1,10 +1,10 @@
 //! Load: a schedule that is a pure function, an engine that keeps it, and a recorder of what came of it.
 //!
-//! [`Generator`] is the door. Behind it: [`schedule`] says when and what (pure), [`template`] and
-//! [`request`] and [`wire`] lay out the bytes, [`worker`] sends them on time over [`connection`]s whose answers a
-//! [`protocol`] reads (pure) and [`scrutiny`] looks into where asked; [`recorder`] sorts what ended into
-//! intervals and [`window`] into the live view, and [`fitness`] says whether the generator itself can be
-//! believed.
+//! [`Generator`] is the door. Behind it: [`schedule`] says when and what (pure; [`offsets`] reads what it
+//! replays), [`template`], [`request`] and [`wire`] lay out the bytes, [`worker`] sends them on time over
+//! [`connection`]s whose answers a [`protocol`] reads (pure) and [`scrutiny`] looks into where asked;
+//! [`recorder`] sorts what ended into intervals and [`window`] into the live view, and [`fitness`] says
+//! whether the generator itself can be believed.
 
 pub mod connection;
 pub mod cookies;
@@ -15,6 +15,7 @@ pub mod flight;
 pub mod follow;
 pub mod kept;
 pub mod lane;
+pub mod offsets;
 pub mod outcome;
 pub mod poll;
 pub mod pool;

@@ -5,6 +5,7 @@
 
 pub mod answer;
 mod check;
+mod check_arrivals;
 mod check_exchange;
 mod check_judging;
 mod check_requests;
@@ -16,6 +17,7 @@ pub mod expr;
 mod expr_condition;
 mod expr_decode;
 mod expr_parse;
+pub mod find_rate;
 mod interpolate;
 pub mod located;
 mod names;
@@ -23,6 +25,7 @@ pub mod node;
 mod overrides;
 mod reference;
 mod schema;
+pub mod shape;
 pub mod template;
 pub mod url;
 pub mod words;
@@ -31,9 +34,11 @@ pub mod yaml;
 pub use answer::*;
 pub use credentials::{Auth, Basic, Headers, Secret};
 pub use experiment::*;
+pub use find_rate::FindRate;
 pub use located::{Located, Named};
 pub use reference::reference;
 pub use schema::json_schema;
+pub use shape::Shape;
 pub use words::*;
 
 use std::collections::BTreeMap;
