@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::fitness::{self, Measured};
-use super::outcome::{End, Sample};
+use super::collector::Collector;
+use super::counts::Named;
+use super::fitness;
 use super::poll::{self, Poll, Waker};
-use super::recorder::{Interval, Recorder};
+use super::recorder::Interval;
 use super::request::{Endpoints, prepare};
 use super::schedule::Schedule;
-use super::window::{Live, Window};
-use super::worker::{Batch, Control, Fared, Lane, Worker};
+use super::window::Window;
+use super::worker::{Control, Fared, Lane, Worker};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event;
@@ -33,50 +34,10 @@ pub struct Generator {
     begin_ns: u64,
     names: Vec<String>,
     rate_per_s: f64,
-    collected: Arc<Mutex<Collected>>,
+    collected: Arc<Mutex<Collector>>,
     control: Arc<Control>,
     waker: Waker,
     threads: Option<(JoinHandle<Fared>, JoinHandle<()>)>,
-}
-
-/// What has been measured so far.
-#[derive(Debug)]
-struct Collected {
-    recorder: Recorder,
-    live: Live,
-    measured: Measured,
-    /// Arrivals that have ended: the ledger's left side.
-    ended: u64,
-}
-
-impl Collected {
-    fn take(&mut self, batch: Batch) {
-        self.ended += batch.samples.len() as u64;
-        for sample in &batch.samples {
-            self.measure(sample);
-        }
-        if let Some(stop_ns) = batch.stop_ns {
-            self.recorder.cut(stop_ns);
-        }
-        self.recorder.take(&batch.samples);
-        self.recorder.fold(batch.now.at_ns);
-        self.live.take(&batch.samples, batch.now);
-    }
-
-    fn measure(&mut self, sample: &Sample) {
-        if sample.end == End::Dropped {
-            return;
-        }
-        self.measured.send_lag.record(sample.sent_ns - sample.intended_ns);
-        if let End::Failed(class) = sample.end
-            && class.is_local()
-        {
-            *self.measured.local_errors.entry(class.word()).or_default() += 1;
-        }
-        if sample.end != End::CutOff {
-            self.measured.latency.record(sample.ended_ns - sample.intended_ns);
-        }
-    }
 }
 
 impl Generator {
@@ -105,14 +66,9 @@ impl Generator {
         let begin_ns = clock.now_ns();
         let unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
         let unix_zero_ms = unix_ns.saturating_sub(begin_ns) / 1_000_000;
-        let slos: Vec<Vec<String>> =
-            loads.iter().map(|load| load.slos.iter().map(|(name, _)| name.clone()).collect()).collect();
+        let loads_named: Vec<Named> = loads.iter().map(Named::of).collect();
         let names: Vec<String> = loads.iter().map(|load| load.name.clone()).collect();
-        let mut recorder = Recorder::new(names.iter().cloned().zip(slos.iter().cloned()));
-        recorder.cut(begin_ns);
-        let live = Live::new(slos, begin_ns);
-        let collected =
-            Arc::new(Mutex::new(Collected { recorder, live, measured: Measured::default(), ended: 0 }));
+        let collected = Arc::new(Mutex::new(Collector::new(loads_named, begin_ns)));
 
         let worker = Worker::new(clock, (begin_ns, unix_zero_ms), poll, lanes, control.clone(), outbox);
         let worker = spawn("chaos-load", move || worker.run())?;
@@ -147,13 +103,13 @@ impl Generator {
     /// No interval may span `t_ns`, a phase's measured boundary. Exact if called within a second of that
     /// instant; later, what is sorted already counts before it.
     pub fn cut(&self, t_ns: u64) {
-        lock(&self.collected).recorder.cut(t_ns);
+        lock(&self.collected).cut(t_ns);
     }
 
     /// What was measured in intervals that are over, since the last call. Up to a second behind, so that
     /// cuts can still come; an interval whose answers were late comes again with those.
     pub fn drain(&self) -> Vec<Interval> {
-        lock(&self.collected).recorder.drain(self.clock.now_ns())
+        lock(&self.collected).drain(self.clock.now_ns())
     }
 
     /// What ended in the last `over` (at most a minute) of one load, or of all together. Empty for a load
@@ -166,12 +122,12 @@ impl Generator {
             },
             None => None,
         };
-        lock(&self.collected).live.window(index, over.as_ns())
+        lock(&self.collected).window(index, over.as_ns())
     }
 
     /// Requests under way, some 50 ms ago.
     pub fn in_flight(&self) -> u64 {
-        lock(&self.collected).live.in_flight()
+        lock(&self.collected).in_flight()
     }
 
     /// Ends the loads: nothing intended from now on is sent, what is under way may still be answered for
@@ -192,9 +148,9 @@ impl Generator {
         });
         let fared = joined.await.expect("joining threads does not panic");
         let mut collected = lock(&self.collected);
-        assert_eq!(collected.ended, fared.scheduled, "every scheduled arrival ends in exactly one box");
-        let intervals = collected.recorder.finish();
-        let verdict = fitness::judge(&collected.measured, &fared, self.rate_per_s);
+        assert_eq!(collected.ended(), fared.scheduled, "every scheduled arrival ends in exactly one box");
+        let (intervals, measured) = collected.finish();
+        let verdict = fitness::judge(measured, &fared, self.rate_per_s);
         (intervals, verdict)
     }
 }
@@ -207,7 +163,7 @@ impl Drop for Generator {
 }
 
 /// The lock is never poisoned for longer than it takes to end: a panic in its holders is our own bug.
-fn lock(collected: &Mutex<Collected>) -> MutexGuard<'_, Collected> {
+fn lock(collected: &Mutex<Collector>) -> MutexGuard<'_, Collector> {
     collected.lock().expect("nothing panics while it records")
 }
 

@@ -5,11 +5,16 @@
 //! [`protocol`] reads (pure), [`recorder`] sorts what ended into intervals and [`window`] into the live
 //! view, and [`fitness`] says whether the generator itself can be believed.
 
+pub mod collector;
 pub mod connection;
+pub mod counts;
 pub mod engine;
 pub mod fitness;
 pub mod flight;
+pub mod hist;
+pub mod machine;
 pub mod outcome;
+pub mod packed;
 pub mod poll;
 pub mod pool;
 pub mod protocol;
@@ -17,6 +22,8 @@ pub mod record;
 pub mod recorder;
 pub mod request;
 pub mod schedule;
+pub mod stretch;
+pub mod tally;
 pub mod template;
 pub mod url;
 pub mod window;

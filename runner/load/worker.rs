@@ -13,7 +13,7 @@ use std::sync::mpsc;
 
 use super::connection::{Connection, Event, READ_BYTES, Stage};
 use super::flight::{Flight, Flights, Ticket};
-use super::outcome::{Class, End, Sample};
+use super::outcome::{Class, End, Example, Opened, Sample};
 use super::poll::{self, Poll, Ready};
 use super::pool::{Link, Pool};
 use super::protocol::Answer;
@@ -47,6 +47,10 @@ const BACKLOG_COUNTED_NS: u64 = 1_000_000_000;
 pub struct Batch {
     /// In the order in which they ended.
     pub samples: Vec<Sample>,
+    /// Connections opened since then.
+    pub opened: Vec<Opened>,
+    /// Of classes of errors met for the first time, one each.
+    pub examples: Vec<Example>,
     /// The present as of this batch.
     pub now: Now,
     /// When the loads ended, once they have: no arrival is intended at or after it.
@@ -423,7 +427,7 @@ impl Worker {
         let flight = self.flights.get_mut(ticket);
         let prepared = &self.lanes[flight.load as usize].lane.prepared;
         let good = prepared.expects(flight.request, answer.status);
-        let end = if good { End::Good(answer.status) } else { End::Bad(answer.status) };
+        let end = if good { End::Good(answer.status) } else { End::Bad(answer.status, Class::Status) };
         self.land(ticket, end, answer.bytes);
     }
 
@@ -433,6 +437,7 @@ impl Worker {
         let now_ns = self.clock.now_ns();
         self.note(flight.load as usize, end, (flight.intended_ns, flight.sent_ns, now_ns), bytes);
         if let Some(sample) = self.batch.last_mut() {
+            sample.request = flight.request;
             sample.retried = flight.retried;
         }
     }
@@ -440,13 +445,24 @@ impl Worker {
     /// Notes how an arrival ended; the instants are when it was intended, sent and ended.
     fn note(&mut self, load: usize, end: End, (intended_ns, sent_ns, ended_ns): (u64, u64, u64), bytes: u64) {
         let slos = match end {
-            End::Good(status) | End::Bad(status) => {
+            End::Good(status) | End::Bad(status, _) => {
                 self.lanes[load].lane.prepared.good_for(status, ended_ns - intended_ns)
             }
             _ => 0,
         };
         let load = load as u32;
-        self.batch.push(Sample { load, end, intended_ns, sent_ns, ended_ns, bytes, slos, retried: false });
+        self.batch.push(Sample {
+            load,
+            request: 0,
+            end,
+            intended_ns,
+            sent_ns,
+            first_byte_ns: 0,
+            ended_ns,
+            bytes,
+            slos,
+            retried: false,
+        });
     }
 
     /// Gives up what has run into its timeout.
@@ -509,6 +525,6 @@ impl Worker {
         let samples = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
         // Nobody listens any more only when the generator was dropped: then there is nobody to tell.
         let stop_ns = (self.stop_ns != u64::MAX).then_some(self.stop_ns);
-        let _ = self.outbox.send(Batch { samples, now, stop_ns });
+        let _ = self.outbox.send(Batch { samples, opened: Vec::new(), examples: Vec::new(), now, stop_ns });
     }
 }
