@@ -17,8 +17,10 @@ const TAGS_LISTED: usize = 40;
 
 /// Arguments of `chaos hist`.
 #[derive(clap::Args)]
-#[command(after_help = "Logs with tags hold every value twice, tagged and not: without --tag only intervals \
-    without a tag are taken, as HdrHistogram's own tools do, or all of a log that has no others.")]
+#[command(
+    after_help = "Logs with tags hold every value twice, tagged and not: without --tag only intervals \
+    without a tag are taken, as HdrHistogram's own tools do, or all of a log that has no others."
+)]
 pub struct Args {
     /// The logs, such as a run's `run.hlog`. Histograms must be in the compressed V2 form.
     #[arg(required = true)]
@@ -113,7 +115,8 @@ fn read(path: &Path, merged: &mut Merged) -> Result<()> {
     for number in 1u64.. {
         line.clear();
         let failed = |error| Error::environment(format!("could not read {shown}")).because(error);
-        if reader.by_ref().take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line).map_err(failed)? == 0 {
+        if reader.by_ref().take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line).map_err(failed)? == 0
+        {
             break;
         }
         let text = match std::str::from_utf8(&line) {

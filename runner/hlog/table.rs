@@ -10,7 +10,8 @@ const TICKS: u32 = 5;
 
 /// The table, with its three lines of comment at the end.
 pub fn table(histogram: &Histogram<u64>, unit: Unit) -> String {
-    let mut out = format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
+    let mut out =
+        format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
     let shown = |value: u64| value as f64 / unit.divisor;
     let mut total = 0;
     for step in histogram.iter_quantiles(TICKS) {
@@ -25,7 +26,11 @@ pub fn table(histogram: &Histogram<u64>, unit: Unit) -> String {
     }
     let (mean, deviation) = (histogram.mean() / unit.divisor, histogram.stdev() / unit.divisor);
     out.push_str(&format!("#[Mean    = {mean:>12.3}, StdDeviation   = {deviation:>12.3}]\n"));
-    out.push_str(&format!("#[Max     = {:>12.3}, Total count    = {:>12}]\n", shown(histogram.max()), histogram.len()));
+    out.push_str(&format!(
+        "#[Max     = {:>12.3}, Total count    = {:>12}]\n",
+        shown(histogram.max()),
+        histogram.len()
+    ));
     let sub_buckets = 2 * 10u64.pow(u32::from(histogram.sigfig()));
     let sub_buckets = sub_buckets.next_power_of_two();
     out.push_str(&format!("#[Buckets = {:>12}, SubBuckets     = {sub_buckets:>12}]\n", histogram.buckets()));
@@ -88,7 +93,10 @@ mod tests {
         histogram.record_n(1_000, 10_000).unwrap();
         histogram.record(100_000_000).unwrap();
         insta::assert_snapshot!(table(&histogram, Unit { sign: "us", divisor: 1_000.0 }));
-        assert_eq!(figures(&histogram).map(|figures| (figures.count, figures.p50, figures.p9999)), Some((10_001, 1_000, 1_000)));
+        assert_eq!(
+            figures(&histogram).map(|figures| (figures.count, figures.p50, figures.p9999)),
+            Some((10_001, 1_000, 1_000))
+        );
         assert_eq!(figures(&Histogram::<u64>::new(3).unwrap()), None);
     }
 }

@@ -5,10 +5,16 @@
 
 use super::counts::Named;
 use super::fitness::Measured;
+use super::machine::Machine;
 use super::outcome::Class;
 use super::recorder::{Interval, Recorder};
+use super::stretch::Stretch;
 use super::window::{Live, Window};
 use super::worker::Batch;
+use crate::units::NS_PER_S;
+
+/// How often the machine is looked at.
+const LOOK_NS: u64 = NS_PER_S;
 
 /// What has been measured so far.
 #[derive(Debug)]
@@ -16,31 +22,48 @@ pub struct Collector {
     recorder: Recorder,
     live: Live,
     measured: Measured,
+    /// By load.
+    stretches: Vec<Stretch>,
+    machine: Machine,
+    looked_ns: u64,
     /// Arrivals that have ended: the ledger's left side.
     ended: u64,
 }
 
 impl Collector {
-    /// Nothing measured yet of loads that begin at `begin_ns`.
-    pub fn new(loads: Vec<Named>, begin_ns: u64) -> Self {
-        let live = Live::new(loads.iter().map(|load| load.slos.clone()).collect(), begin_ns);
-        let mut recorder = Recorder::new(loads);
+    /// Nothing measured yet of loads that begin at `begin_ns` and are sent by so many threads.
+    pub fn new(loads: Vec<Named>, begin_ns: u64, threads: usize) -> Self {
+        let slos = loads.iter().map(|load| load.slos.clone()).collect();
+        let stretches = (0u32..).zip(&loads).map(|(load, _)| Stretch::new(load, begin_ns)).collect();
+        let mut recorder = Recorder::new(loads, threads);
         recorder.cut(begin_ns);
-        Self { recorder, live, measured: Measured::default(), ended: 0 }
+        Self {
+            recorder,
+            live: Live::new(slos, begin_ns, threads),
+            measured: Measured::default(),
+            stretches,
+            machine: Machine::watch(),
+            looked_ns: begin_ns,
+            ended: 0,
+        }
     }
 
     /// Takes a batch in.
     pub fn take(&mut self, batch: Batch) {
+        let (thread, now_ns) = (batch.thread as usize, batch.now.at_ns);
         self.ended += batch.samples.len() as u64;
-        if let Some(stop_ns) = batch.stop_ns {
-            self.recorder.cut(stop_ns);
+        for stretch in &mut self.stretches {
+            stretch.take(&batch.samples, now_ns);
         }
-        let now_ns = batch.now.at_ns;
-        self.live.take(&batch.samples, batch.now);
-        self.recorder.take(batch.samples);
+        self.live.take(&batch.samples, thread, batch.now);
+        self.recorder.take(thread, batch.samples);
         self.recorder.take_opened(&batch.opened);
         batch.examples.into_iter().for_each(|example| self.recorder.take_example(example));
         self.recorder.fold(now_ns);
+        if now_ns >= self.looked_ns + LOOK_NS {
+            self.machine.look();
+            self.looked_ns = now_ns;
+        }
     }
 
     /// See [`Recorder::cut`].
@@ -56,10 +79,18 @@ impl Collector {
     }
 
     /// Everything that is left, and what was measured over the whole run.
-    pub fn finish(&mut self) -> (Vec<Interval>, &Measured) {
+    pub fn finish(&mut self) -> (Vec<Interval>, Measured) {
         let intervals = self.recorder.finish();
         self.measure(&intervals);
-        (intervals, &self.measured)
+        self.machine.look();
+        let measured = Measured {
+            steal_ratio: self.machine.steal_ratio(),
+            open_files: self.machine.open_files(),
+            ports: self.machine.ports(),
+            stretches: std::mem::take(&mut self.stretches),
+            ..std::mem::take(&mut self.measured)
+        };
+        (intervals, measured)
     }
 
     /// See [`Live::window`].

@@ -54,16 +54,22 @@ struct Open {
     counts: Counts,
 }
 
+/// What a thread has handed over and can still be cut.
+#[derive(Debug, Default)]
+struct Raw {
+    batches: VecDeque<Vec<Sample>>,
+    /// How many of the first batch are sorted already.
+    sorted: usize,
+}
+
 /// Sorts ended arrivals into intervals.
 #[derive(Debug)]
 pub struct Recorder {
     loads: Vec<Named>,
     /// Ascending.
     cuts: Vec<u64>,
-    /// In the order they came, which is nearly the order in which they ended.
-    raw: VecDeque<Vec<Sample>>,
-    /// How many of the first batch are sorted already.
-    sorted: usize,
+    /// By sending thread: each hands its samples over in the order in which they ended.
+    raw: Vec<Raw>,
     /// In the order in which they were begun, nearly.
     raw_opened: VecDeque<Opened>,
     /// By load, ascending in time: the present second, and some more where answers are late.
@@ -72,27 +78,26 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder of these loads.
-    pub fn new(loads: impl IntoIterator<Item = Named>) -> Self {
+    /// A recorder of these loads, sent by so many threads.
+    pub fn new(loads: impl IntoIterator<Item = Named>, threads: usize) -> Self {
         let loads: Vec<Named> = loads.into_iter().collect();
         Self {
             open: loads.iter().map(|_| Vec::new()).collect(),
             loads,
             cuts: Vec::new(),
-            raw: VecDeque::new(),
-            sorted: 0,
+            raw: (0..threads).map(|_| Raw::default()).collect(),
             raw_opened: VecDeque::new(),
             emitted_ns: BTreeMap::new(),
         }
     }
 
-    /// Takes samples in.
-    pub fn take(&mut self, mut samples: Vec<Sample>) {
+    /// Takes samples of a thread in.
+    pub fn take(&mut self, thread: usize, mut samples: Vec<Sample>) {
         // A slow load's batches are kept for a second, too, and need not keep room for a fast one's.
         if samples.len() < samples.capacity() / 2 {
             samples.shrink_to_fit();
         }
-        self.raw.push_back(samples);
+        self.raw[thread].batches.push_back(samples);
     }
 
     /// Takes in which connections were opened.
@@ -122,19 +127,22 @@ impl Recorder {
 
     /// Sorts what ended at least [`RAW_KEPT_NS`] before `now_ns` into its intervals.
     pub fn fold(&mut self, now_ns: u64) {
-        while let Some(batch) = self.raw.pop_front() {
-            let ripe = batch[self.sorted..]
-                .iter()
-                .take_while(|sample| sample.ended_ns.saturating_add(RAW_KEPT_NS) <= now_ns)
-                .count();
-            let sorted = self.sorted + ripe;
-            self.sort(&batch[self.sorted..sorted]);
-            if sorted < batch.len() {
-                self.sorted = sorted;
-                self.raw.push_front(batch);
-                break;
+        for thread in 0..self.raw.len() {
+            while let Some(batch) = self.raw[thread].batches.pop_front() {
+                let sorted = self.raw[thread].sorted;
+                let ripe = batch[sorted..]
+                    .iter()
+                    .take_while(|sample| sample.ended_ns.saturating_add(RAW_KEPT_NS) <= now_ns)
+                    .count();
+                self.sort(&batch[sorted..sorted + ripe]);
+                let raw = &mut self.raw[thread];
+                if sorted + ripe < batch.len() {
+                    raw.sorted += ripe;
+                    raw.batches.push_front(batch);
+                    break;
+                }
+                raw.sorted = 0;
             }
-            self.sorted = 0;
         }
         while let Some(opened) = self.raw_opened.front()
             && opened.at_ns.saturating_add(RAW_KEPT_NS) <= now_ns
@@ -230,7 +238,7 @@ mod tests {
     }
 
     fn recorder() -> Recorder {
-        Recorder::new([named("a"), named("b")])
+        Recorder::new([named("a"), named("b")], 2)
     }
 
     fn sample(intended_ns: u64, ended_ns: u64) -> Sample {
@@ -255,12 +263,12 @@ mod tests {
     #[test]
     fn late_answers_come_again_for_their_interval() {
         let mut recorder = recorder();
-        recorder.take(vec![sample(500 * MS, 600 * MS)]);
+        recorder.take(0, vec![sample(500 * MS, 600 * MS)]);
         assert_eq!(places(&recorder.drain(1_999 * MS)), [], "cuts may still come");
         assert_eq!(places(&recorder.drain(2_000 * MS)), [(0, 1_000, 1)]);
         assert_eq!(places(&recorder.drain(2_001 * MS)), []);
         // Two that took long: once more, together, not at every look.
-        recorder.take(vec![sample(100 * MS, 2_100 * MS), sample(200 * MS, 2_500 * MS)]);
+        recorder.take(0, vec![sample(100 * MS, 2_100 * MS), sample(200 * MS, 2_500 * MS)]);
         assert_eq!(places(&recorder.drain(3_100 * MS)), [(0, 1_000, 1)]);
         assert_eq!(places(&recorder.drain(3_600 * MS)), []);
         assert_eq!(places(&recorder.finish()), [(0, 1_000, 1)]);
@@ -269,7 +277,7 @@ mod tests {
     #[test]
     fn a_cut_announced_too_late_keeps_what_is_sorted_before_it() {
         let mut recorder = recorder();
-        recorder.take(vec![sample(100 * MS, 110 * MS), sample(800 * MS, 810 * MS)]);
+        recorder.take(0, vec![sample(100 * MS, 110 * MS), sample(800 * MS, 810 * MS)]);
         recorder.fold(1_900 * MS);
         recorder.cut(500 * MS);
         assert_eq!(places(&recorder.finish()), [(0, 500, 2)]);
@@ -329,7 +337,7 @@ mod tests {
                     Step::Ended { load, took_ms } => {
                         let sample = Sample { load, ..sample(now_ns.saturating_sub(took_ms * MS), now_ns) };
                         all.push(sample);
-                        recorder.take(vec![sample]);
+                        recorder.take(all.len() % 2, vec![sample]);
                     }
                     Step::Cut { ago_ms } => {
                         cuts.push(now_ns.saturating_sub(ago_ms * MS));

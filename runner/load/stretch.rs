@@ -171,7 +171,10 @@ mod tests {
     fn independent_latencies_are_told_from_stretches_of_slow_ones() {
         assert!(stretch(&arrivals(false)).succession().unwrap().independent);
         let mut slow = arrivals(false);
-        slow.iter_mut().for_each(|sample| sample.ended_ns = sample.intended_ns + (sample.intended_ns / (50 * MS)) % 2 * MS + sample.intended_ns % 1_000);
+        slow.iter_mut().for_each(|sample| {
+            sample.ended_ns =
+                sample.intended_ns + (sample.intended_ns / (50 * MS)) % 2 * MS + sample.intended_ns % 1_000
+        });
         let found = stretch(&slow).succession().unwrap();
         assert!(!found.independent && found.worth < 0.5, "{found:?}");
     }

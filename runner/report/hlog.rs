@@ -24,18 +24,22 @@ pub fn render(case: &Case<'_>, _: Ink) -> String {
     builder.add_comment("[Histogram log format version 1.3]");
     if let Some(start) = start_s(case) {
         // Intervals are counted from it.
-        builder.add_comment(&format!("[StartTime: {start:.3} (seconds since epoch), {}]", word(&case.started.wall)));
+        builder.add_comment(&format!(
+            "[StartTime: {start:.3} (seconds since epoch), {}]",
+            word(&case.started.wall)
+        ));
         builder.add_comment(&format!("[BaseTime: {start:.3} (seconds since epoch)]"));
     }
     builder.with_max_value_divisor(1e6);
-    let mut writer =
-        builder.begin_log_with(&mut log, &mut encoder).expect("writing to memory does not fail");
+    let mut writer = builder.begin_log_with(&mut log, &mut encoder).expect("writing to memory does not fail");
     for ((from_ns, to_ns), stats) in intervals(case) {
         let begin = Duration::from_nanos(from_ns);
         let length = Duration::from_nanos(to_ns - from_ns);
         let mut write = |hist: &Hist, tag: Option<&str>| {
             let tag = tag.map(|tag| Tag::new(tag).expect("a tag has no comma and no blank"));
-            writer.write_histogram(hist.open().as_ref(), begin, length, tag).expect("any histogram can be written");
+            writer
+                .write_histogram(hist.open().as_ref(), begin, length, tag)
+                .expect("any histogram can be written");
         };
         for (tag, hist) in measured(case, &stats, u64::midpoint(from_ns, to_ns)) {
             write(&hist, tag.as_deref());
@@ -45,7 +49,9 @@ pub fn render(case: &Case<'_>, _: Ink) -> String {
     let text = String::from_utf8(log).expect("base64 and numbers are text");
     let comments = text.lines().take_while(|line| line.starts_with('#')).map(|line| line.len() + 1).sum();
     let (head, lines) = text.split_at(comments);
-    format!("{head}\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n{lines}")
+    format!(
+        "{head}\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n{lines}"
+    )
 }
 
 /// Seconds since 1970 at the run's start; nothing if the journal says no time.
@@ -87,6 +93,8 @@ fn measured(case: &Case<'_>, records: &[(&str, &Stats)], middle_ns: u64) -> BTre
 
 /// A name as a tag may have it: no blanks, no commas, one line.
 fn word(name: &str) -> String {
-    let inert = |character: char| if character.is_whitespace() || character.is_control() || character == ',' { '_' } else { character };
+    let inert = |character: char| {
+        if character.is_whitespace() || character.is_control() || character == ',' { '_' } else { character }
+    };
     name.chars().map(inert).collect()
 }

@@ -35,7 +35,7 @@ pub fn exponential_misfit(gaps: &mut [u64]) -> Option<f64> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use rand::{RngExt as _, SeedableRng};
+    use rand::SeedableRng;
 
     fn exponential(rng: &mut rand_chacha::ChaCha8Rng, n: usize) -> Vec<u64> {
         (0..n).map(|_| (-(1.0 - rng.random::<f64>()).ln() * 1e6) as u64).collect()

@@ -69,7 +69,16 @@ mod tests {
     fn a_published_example_is_reproduced() {
         // Intelligence and hours of television a week: −29/165.
         let pairs = [
-            (106, 7), (100, 27), (86, 2), (101, 50), (99, 28), (103, 29), (97, 20), (113, 12), (112, 6), (110, 17),
+            (106, 7),
+            (100, 27),
+            (86, 2),
+            (101, 50),
+            (99, 28),
+            (103, 29),
+            (97, 20),
+            (113, 12),
+            (112, 6),
+            (110, 17),
         ];
         let found = rank_correlation(&pairs).unwrap();
         assert!((found + 29.0 / 165.0).abs() < 1e-12, "{found}");
@@ -86,7 +95,8 @@ mod tests {
             .collect();
         let found = succession(&noise).unwrap();
         assert!(!found.is_dependent && found.worth == 1.0, "{found:?}");
-        let stretches: Vec<u64> = noise.iter().enumerate().map(|(at, ns)| ns % 100 + at as u64 / 50 * 1_000).collect();
+        let stretches: Vec<u64> =
+            noise.iter().enumerate().map(|(at, ns)| ns % 100 + at as u64 / 50 * 1_000).collect();
         let found = succession(&stretches).unwrap();
         assert!(found.is_dependent && found.correlation > 0.9 && found.worth < 0.1, "{found:?}");
         assert_eq!(succession(&[5; 100]), None, "nothing varies");

@@ -1,5 +1,5 @@
-//! What collecting costs: pushes ten million samples through the collector, as four sending threads would
-//! hand them over at 80,000/s in all, and prints nanoseconds a sample and the size of what a journal keeps
+//! What collecting costs: pushes ten million samples through the collector, as a sending thread would
+//! hand them over at 80,000/s, and prints nanoseconds a sample and the size of what a journal keeps
 //! of it as JSON. `collector`.
 
 use std::io::Write;
@@ -23,7 +23,7 @@ fn main() {
         requests: vec!["GET /cart".into(), "POST /checkout".into()],
         slos: vec!["fast".into()],
     };
-    let mut collector = Collector::new(vec![named], 0);
+    let mut collector = Collector::new(vec![named], 0, 1);
     let (mut state, mut at_ns, mut intervals, mut bytes) = (1u64, 0, 0, 0);
     let (mut collecting, mut handing_out) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..BATCHES {
@@ -36,7 +36,7 @@ fn main() {
             })
             .collect();
         let now = Now { at_ns, in_flight: vec![0], overdue: vec![Vec::new()] };
-        let batch = Batch { samples, opened: Vec::new(), examples: Vec::new(), now, stop_ns: None };
+        let batch = Batch { thread: 0, samples, opened: Vec::new(), examples: Vec::new(), now };
         let started = Instant::now();
         collector.take(batch);
         collecting += started.elapsed();
