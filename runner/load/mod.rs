@@ -5,6 +5,7 @@
 //! [`protocol`] reads (pure), [`recorder`] sorts what ended into intervals and [`window`] into the live
 //! view, and [`fitness`] says whether the generator itself can be believed.
 
+pub mod censoring;
 pub mod collector;
 pub mod connection;
 pub mod counts;

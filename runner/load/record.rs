@@ -3,7 +3,6 @@
 //! One [`Stats`] is an interval's, a phase's or a sliding window's; adding two gives what measuring both
 //! together would have given. Pure: the engine fills it, judgement reads it, the journal keeps it.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -219,16 +218,6 @@ impl Stats {
             let mine = self.parts.entry(request.to_owned()).or_default().entry(outcome).or_default();
             mine.get_or_insert_default().merge(hist);
         }
-    }
-
-    /// What was cut off counted with its age: what `latency` would at least have been.
-    pub fn at_least(&self) -> Cow<'_, Hist> {
-        if self.censored.is_empty() {
-            return Cow::Borrowed(&self.latency);
-        }
-        let mut all = self.latency.clone();
-        all.merge(&self.censored);
-        Cow::Owned(all)
     }
 }
 

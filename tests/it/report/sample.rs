@@ -463,7 +463,7 @@ pub fn judge(plan: &Plan, entries: &[Entry]) -> Judgement {
             })
             .collect(),
         timings: Timings { time_to_detect_s: None, time_to_steady_s: Some(1.4) },
-        generator: Some(GeneratorReport { send_lag_ms: lag, cpu_ratio: Some(0.31), saturated: false }),
+        generator: Some(GeneratorReport { send_lag_ms: lag, cpu_ratio: Some(0.31), saturated: false, watch: Default::default() }),
     }
 }
 
@@ -502,6 +502,7 @@ fn loads(entries: &[Entry], from_s: f64, to_s: f64) -> BTreeMap<String, LoadRepo
         send_lag_ms: percentiles(&stats.send_lag),
         statuses: stats.statuses,
         errors: stats.errors,
+        ..LoadReport::default()
     };
     loads.into_iter().map(|(name, stats)| (name, report(stats))).collect()
 }
