@@ -463,7 +463,12 @@ pub fn judge(plan: &Plan, entries: &[Entry]) -> Judgement {
             })
             .collect(),
         timings: Timings { time_to_detect_s: None, time_to_steady_s: Some(1.4) },
-        generator: Some(GeneratorReport { send_lag_ms: lag, cpu_ratio: Some(0.31), saturated: false, watch: Default::default() }),
+        generator: Some(GeneratorReport {
+            send_lag_ms: lag,
+            cpu_ratio: Some(0.31),
+            saturated: false,
+            watch: Default::default(),
+        }),
     }
 }
 
