@@ -19,6 +19,7 @@ use super::poll::{self, Poll, Ready};
 use super::pool::{Link, Pool};
 use super::progress::{Fared, Progress};
 use super::protocol::Answer;
+use super::protocol::http1::LastHead;
 use super::schedule::Arrival;
 use super::window::{Now, OVERDUE_NS};
 use crate::clock::Clock;
@@ -82,6 +83,8 @@ pub struct Worker {
     /// Which of the sending threads, from 0.
     thread: u32,
     clock: Clock,
+    /// The last look at the clock.
+    now_ns: u64,
     begin_ns: u64,
     /// Milliseconds since 1970 at the clock's zero.
     unix_zero_ms: u64,
@@ -96,6 +99,7 @@ pub struct Worker {
     opened: Vec<Opened>,
     examples: Examples,
     buffer: Box<[u8]>,
+    last_head: LastHead,
     scratch: Vec<u8>,
     /// Connections with more to read than one turn allows.
     unfinished: Vec<Ready>,
@@ -116,6 +120,7 @@ impl Worker {
         Self {
             thread,
             clock,
+            now_ns: begin_ns,
             begin_ns,
             unix_zero_ms,
             poll,
@@ -129,6 +134,7 @@ impl Worker {
             outbox,
             batch: Vec::with_capacity(BATCH),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            last_head: LastHead::default(),
             scratch: Vec::new(),
             unfinished: Vec::new(),
             progress: Progress::default(),
@@ -145,6 +151,7 @@ impl Worker {
         let mut ready = Vec::new();
         let mut until_ns = u64::MAX;
         loop {
+            self.look();
             let now_ns = self.release();
             self.progress.looked(now_ns, until_ns);
             self.expire(now_ns);
@@ -160,6 +167,7 @@ impl Worker {
             self.poll.wait(until_mono_ns, &mut ready).expect("an epoll of our own can be waited for");
             // First what came due while waiting: a full load's arrivals must not take the places that open
             // only now.
+            self.look();
             self.release();
             for ready in std::mem::take(&mut self.unfinished) {
                 self.attend(ready);
@@ -228,21 +236,29 @@ impl Worker {
         (at_ns < self.control.stop_ns()).then_some(at_ns)
     }
 
-    /// Releases what is due, in order of intended instants, up to a bound; returns the instant at which it
-    /// looked last.
+    /// Looks at the clock. What follows from one look is dated by it: reading the clock costs a fortieth of
+    /// sending a request, so it is read where time may have passed, not wherever an instant is noted.
+    fn look(&mut self) -> u64 {
+        self.now_ns = self.clock.now_ns();
+        self.now_ns
+    }
+
+    /// Releases what was due at the last look, in order of intended instants, up to a bound; returns the
+    /// instant of the last look.
     fn release(&mut self) -> u64 {
-        let mut now_ns = self.clock.now_ns();
         let mut sent = 0;
         for _ in 0..LOOKED_AT_AT_ONCE {
             if sent == RELEASED_AT_ONCE {
                 break;
             }
             let first = (0..self.lanes.len()).filter_map(|load| Some((self.due(load)?, load))).min();
-            let Some((intended_ns, load)) = first.filter(|(at_ns, _)| *at_ns <= now_ns) else {
-                self.progress.caught_up(now_ns);
+            let Some((intended_ns, load)) = first.filter(|(at_ns, _)| *at_ns <= self.now_ns) else {
+                self.progress.caught_up(self.now_ns);
                 break;
             };
             let Some(arrival) = self.lanes[load].source.take() else { break };
+            // Sending the one before took as long as several looks.
+            let now_ns = if sent > 0 { self.look() } else { self.now_ns };
             if self.is_full(load) {
                 self.progress.dropped();
                 self.note(load, End::Dropped, (intended_ns, now_ns, now_ns), 0);
@@ -250,10 +266,9 @@ impl Worker {
                 self.progress.released(now_ns, now_ns - intended_ns);
                 self.depart(load, &arrival, intended_ns, now_ns);
                 sent += 1;
-                now_ns = self.clock.now_ns();
             }
         }
-        now_ns
+        self.now_ns
     }
 
     /// True if a load has as many requests under way as it may.
@@ -290,8 +305,7 @@ impl Worker {
         });
         match opened {
             Ok(connection) => {
-                let now_ns = self.clock.now_ns();
-                self.pool.put(number, Link::new(connection, (load as u32, address), now_ns, ticket));
+                self.pool.put(number, Link::new(connection, (load as u32, address), self.now_ns, ticket));
                 self.flights.get_mut(ticket).connection = number;
             }
             Err(error) => {
@@ -321,22 +335,21 @@ impl Worker {
             return;
         };
         let link = self.pool.get(number);
-        let event = link.connection.advance(ready, &mut self.buffer);
+        let event = link.connection.advance(ready, &mut self.buffer, &mut self.last_head);
         if event == Event::Unfinished {
             self.unfinished.push(ready);
         }
-        // An answer that comes at once has its first byte with its last; only of one that does not is the
-        // clock read twice.
-        if link.connection.is_answering()
-            && let Some(ticket) = link.ticket
-        {
+        // An answer that comes at once has its first byte with its last.
+        let begun = link.connection.is_answering().then_some(link.ticket).flatten();
+        self.look();
+        if let Some(ticket) = begun {
             let flight = self.flights.get_mut(ticket);
             if flight.first_byte_ns == 0 {
-                flight.first_byte_ns = self.clock.now_ns();
+                flight.first_byte_ns = self.now_ns;
             }
         }
         self.follow(number, event);
-        // Between two sockets the schedule has its turn; it looks at the clock only, mostly.
+        // Between two sockets the schedule has its turn.
         self.release();
     }
 
@@ -348,7 +361,7 @@ impl Worker {
             Event::Connected => {
                 let ticket = link.ticket.expect("a connection is opened for a request");
                 let (load, at_ns) = (link.load, link.opened_ns);
-                self.opened.push(Opened { load, at_ns, connect_ns: self.clock.now_ns() - at_ns, tls_ns: 0 });
+                self.opened.push(Opened { load, at_ns, connect_ns: self.now_ns - at_ns, tls_ns: 0 });
                 self.send(number, ticket);
             }
             Event::Answered(answer) => {
@@ -385,9 +398,8 @@ impl Worker {
             self.land(ticket, End::Good(answer.status), answer.bytes);
             return;
         }
-        let now_ns = self.clock.now_ns();
         let address = lane.prepared.requests[request as usize].address;
-        self.examples.meet(load, Class::Status, now_ns, || {
+        self.examples.meet(load, Class::Status, self.now_ns, || {
             case(lane, request, address).status(answer.status, lane.prepared.expected(request))
         });
         self.land(ticket, End::Bad(answer.status, Class::Status), answer.bytes);
@@ -398,16 +410,15 @@ impl Worker {
         let flight = self.flights.get_mut(ticket);
         let (load, request) = (flight.load, flight.request);
         let lane = &self.lanes[load as usize];
-        self.examples.meet(load, class, self.clock.now_ns(), || {
-            case(lane, request, address).broken(connecting, cause)
-        });
+        self.examples
+            .meet(load, class, self.now_ns, || case(lane, request, address).broken(connecting, cause));
         self.land(ticket, class.end(), 0);
     }
 
     /// Ends a request under way.
     fn land(&mut self, ticket: Ticket, end: End, bytes: u64) {
         let flight = self.flights.remove(ticket);
-        let now_ns = self.clock.now_ns();
+        let now_ns = self.now_ns;
         let load = flight.load as usize;
         self.note(load, end, (flight.intended_ns, flight.sent_ns, now_ns), bytes);
         self.lanes[load].source.ended(now_ns - self.begin_ns);
@@ -478,10 +489,10 @@ impl Worker {
             }
         }
         // A rate far beyond any machine leaves a backlog that can't even be counted.
-        let give_up_ns = self.clock.now_ns() + BACKLOG_COUNTED_NS;
+        let give_up_ns = self.look() + BACKLOG_COUNTED_NS;
         for load in 0..self.lanes.len() {
             while let Some(intended_ns) = self.due(load) {
-                let now_ns = self.clock.now_ns();
+                let now_ns = self.look();
                 if now_ns > give_up_ns {
                     break;
                 }

@@ -37,7 +37,8 @@ fn main() {
 async fn drive(load: &str, seconds: f64) {
     let load = chaos::spec::fragment(load).unwrap_or_else(|problems| panic!("{problems}"));
     let plan = LoadPlan { name: "bench".into(), load, seed: 1, slos: Vec::new(), expected_requests: None };
-    let generator = Generator::start(&[plan], &Endpoints::new(), Clock::start(), Setup::default());
+    let (loads, endpoints) = ([plan], Endpoints::new());
+    let generator = Generator::start(&loads, &endpoints, Clock::start(), Setup::default());
     let generator = generator.await.expect("it starts");
     let mut total = Stats::default();
     let mut window_us = 0;
