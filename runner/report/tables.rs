@@ -326,7 +326,7 @@ pub(super) fn self_watch(page: &mut Page, case: &Case<'_>) {
         row("longest stall", text::ms(stall));
     }
     if let Some(steal) = watch.steal_ratio {
-        row("CPU given to others by the hypervisor", format!("{:.1}%", steal * 100.0));
+        row("CPU taken by the host (steal)", format!("{:.1}%", steal * 100.0));
     }
     for (name, room) in [("open files", watch.open_files), ("local ports", watch.ports)] {
         if let Some(room) = room {
