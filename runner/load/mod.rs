@@ -6,13 +6,20 @@
 //! [`protocol`] reads (pure), [`recorder`] sorts what ended into intervals and [`window`] into the live
 //! view, and [`fitness`] says whether the generator itself can be believed.
 
+pub mod censoring;
+pub mod collector;
 pub mod connection;
+pub mod counts;
 pub mod engine;
+pub mod examples;
 pub mod fitness;
 pub mod flight;
+pub mod hist;
 pub mod lane;
+pub mod machine;
 pub mod offsets;
 pub mod outcome;
+pub mod packed;
 pub mod poll;
 pub mod pool;
 pub mod progress;
@@ -22,6 +29,8 @@ pub mod recorder;
 pub mod request;
 pub mod schedule;
 pub mod source;
+pub mod stretch;
+pub mod tally;
 pub mod template;
 pub mod window;
 pub mod worker;

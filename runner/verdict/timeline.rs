@@ -234,4 +234,16 @@ impl<'j> Timeline<'j> {
         }
         by_load
     }
+
+    /// What each load's errors looked like, by class, over the whole run.
+    pub fn examples(&self) -> BTreeMap<&'j str, BTreeMap<String, String>> {
+        let mut by_load = BTreeMap::<_, BTreeMap<String, String>>::new();
+        for interval in &self.intervals {
+            for (class, text) in &interval.stats.examples {
+                let examples = by_load.entry(interval.load).or_default();
+                examples.entry(class.clone()).or_insert_with(|| text.clone());
+            }
+        }
+        by_load
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration as StdDuration;
 
 use chaos::clock::Clock;
 use chaos::error::{Exit, Span};
-use chaos::load::record::{Boxes, Stats};
+use chaos::load::record::{Boxes, Outcome, Stats};
 use chaos::load::schedule::Schedule;
 use chaos::load::worker::{self, Pacing};
 use chaos::load::{Endpoints, Generator, Interval, Setup};
@@ -130,14 +130,20 @@ fn check_ledger(plan: &LoadPlan, ran: &Ran) {
     assert_eq!(ran.total.service.count(), ended, "service time is of what was sent and ended");
     assert_eq!(ran.total.send_lag.count(), ended + cut_off, "send lag is of what was sent");
     assert_eq!(ran.total.statuses.values().sum::<u64>(), good + bad);
-    assert_eq!(ran.total.errors.values().sum::<u64>(), timed_out + failed);
+    assert_eq!(ran.total.errors.values().sum::<u64>(), bad + timed_out + failed);
+    assert_eq!(ran.total.censored.count(), cut_off, "what is cut off has an age");
+    let parts = |wanted| ran.total.parts().filter(|part| part.1 == wanted).map(|part| part.2.count()).sum();
+    let by_outcome: [u64; 4] = Outcome::ALL.map(parts);
+    assert_eq!(by_outcome, [good, bad, timed_out, failed], "parts are all of it");
+    assert!(ran.total.first_byte.count() >= good + bad, "an answer has a first byte");
+    assert!(ran.total.errors.keys().eq(ran.total.examples.keys()), "{:?}", ran.total.examples);
 }
 
 /// Which box everything must be in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Box_ {
     Good,
-    Bad,
+    Bad(&'static str),
     TimedOut(&'static str),
     Failed(&'static str),
 }
@@ -148,7 +154,7 @@ async fn check_box(manner: Manner, requests: Vec<Request>, expected: Box_) {
     let Boxes { good, bad, timed_out, failed, dropped, cut_off } = ran.total.boxes;
     let (in_box, class) = match expected {
         Box_::Good => (good, None),
-        Box_::Bad => (bad, None),
+        Box_::Bad(class) => (bad, Some(class)),
         Box_::TimedOut(class) => (timed_out, Some(class)),
         Box_::Failed(class) => (failed, Some(class)),
     };
@@ -157,7 +163,12 @@ async fn check_box(manner: Manner, requests: Vec<Request>, expected: Box_) {
     assert_eq!(in_box, scheduled, "{manner:?}: {:?} {:?}", ran.total.boxes, ran.total.errors);
     if let Some(class) = class {
         assert_eq!(ran.total.errors, BTreeMap::from([(class.to_owned(), in_box)]), "{manner:?}");
+        let example = &ran.total.examples[class];
+        let (to, request) = (server.address.to_string(), "GET /path");
+        assert!(example.contains(&to) || example.contains(request), "{manner:?}: {example}");
     }
+    let opens = !matches!(manner, Manner::Refuse | Manner::NoAccept);
+    assert_eq!(ran.total.connect.count() > 0, opens, "{manner:?}: connections are timed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,7 +176,7 @@ async fn every_end_has_its_box() {
     let url = "http://sut.lab/path";
     let manners = [
         (Manner::Answer { delay_ms: 1 }, Box_::Good),
-        (Manner::Status(404), Box_::Bad),
+        (Manner::Status(404), Box_::Bad("unexpected: status")),
         (Manner::Status(204), Box_::Good),
         (Manner::Chunked, Box_::Good),
         (Manner::Interim, Box_::Good),
@@ -183,8 +194,8 @@ async fn every_end_has_its_box() {
         (Manner::BadChunk, Box_::Failed("protocol")),
         (Manner::EndlessHeaders, Box_::Failed("protocol")),
         (Manner::Stall, Box_::TimedOut("timeout: answer")),
-        (Manner::Drip, Box_::TimedOut("timeout: answer")),
-        (Manner::LongLength, Box_::TimedOut("timeout: answer")),
+        (Manner::Drip, Box_::TimedOut("timeout: body")),
+        (Manner::LongLength, Box_::TimedOut("timeout: body")),
         (Manner::NoAccept, Box_::TimedOut("timeout: connect")),
     ];
     // A few at a time: most of a run is waiting.
