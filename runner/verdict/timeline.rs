@@ -47,6 +47,8 @@ pub(super) struct Interval<'j> {
 
 /// A rate that was tried.
 pub(super) struct Trial<'j> {
+    /// The phase it was tried in, as an index.
+    pub phase: usize,
     pub rate: Rate,
     pub from_ns: u64,
     pub to_ns: u64,
@@ -59,7 +61,8 @@ pub(super) struct Trial<'j> {
 
 /// The end of a search for the highest rate.
 pub(super) struct Capacity<'j> {
-    pub t_ns: u64,
+    /// The phase that searched, as an index.
+    pub phase: usize,
     pub load: &'j str,
     pub end: End,
     pub held: Option<Rate>,
@@ -145,6 +148,7 @@ impl<'j> Timeline<'j> {
             }
             Event::Trial { rate, from_ns, to_ns, requests, not_good, holds, unfit, checks, .. } => {
                 self.trials.push(Trial {
+                    phase: self.phases.len().saturating_sub(1),
                     rate: *rate,
                     from_ns: *from_ns,
                     to_ns: *to_ns,
@@ -156,7 +160,8 @@ impl<'j> Timeline<'j> {
                 });
             }
             Event::Capacity { load, end, held, broke } => {
-                self.capacities.push(Capacity { t_ns, load, end: *end, held: *held, broke: *broke });
+                let phase = self.phases.len().saturating_sub(1);
+                self.capacities.push(Capacity { phase, load, end: *end, held: *held, broke: *broke });
             }
             Event::Generator(generator) => self.generator = Some(generator),
             Event::Finished => self.finished = true,
