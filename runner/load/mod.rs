@@ -6,17 +6,24 @@
 //! [`recorder`] sorts what ended into intervals and [`window`] into the live view, and [`fitness`] says
 //! whether the generator itself can be believed.
 
+pub mod censoring;
+pub mod collector;
 pub mod connection;
 pub mod cookies;
+pub mod counts;
 pub mod engine;
+pub mod examples;
 pub mod feed;
 pub mod fitness;
 pub mod flight;
 pub mod follow;
+pub mod hist;
 pub mod kept;
 pub mod lane;
+pub mod machine;
 pub mod offsets;
 pub mod outcome;
+pub mod packed;
 pub mod poll;
 pub mod pool;
 pub mod progress;
@@ -28,6 +35,8 @@ pub mod rows;
 pub mod schedule;
 pub mod scrutiny;
 pub mod source;
+pub mod stretch;
+pub mod tally;
 pub mod template;
 pub mod visit;
 pub mod window;
