@@ -296,7 +296,9 @@ fn schedule(plan: &LoadPlan) -> Result<Schedule> {
 /// What the generator is judged by.
 fn asked(plan: &LoadPlan) -> Asked {
     let poisson = plan.load.rate.is_some() && plan.load.arrivals == Arrivals::Poisson;
-    Asked { load: plan.name.clone(), poisson }
+    // Later steps of flows are sent when answers come, and nobody asked for these to be poisson.
+    let alone = plan.load.requests.iter().all(|entry| entry.sent().len() == 1);
+    Asked { load: plan.name.clone(), poisson: poisson && alone }
 }
 
 /// The lock is never poisoned for longer than it takes to end: a panic in its holders is our own bug.

@@ -285,30 +285,70 @@ async fn a_mistake_far_down_in_data_makes_the_run_invalid() {
     assert_eq!(counts(&stats), [("local: data", stats.boxes.failed)].into());
     let said = format!("{generator:?}");
     assert!(said.contains("local: data"), "{said}");
+    let example = &stats.examples["local: data"];
+    assert!(example.ends_with("users.csv:82: 2 of 1 columns"), "{example}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_looked_into() {
-    for (request, errors) in [
+    for (request, errors, says) in [
         (
             "{ get: 'http://shop/packed', expect: { header: { content-type: '/json$/' }, json: { $.ok: true, '$.list[1]': 2 }, size: < 1KB } }",
             None,
+            "",
         ),
-        ("{ get: 'http://shop/packed', expect: { json: { $.ok: false } } }", Some("unexpected: json")),
-        ("{ get: 'http://shop/packed', expect: { size: '== 0' } }", Some("unexpected: size")),
-        ("{ get: 'http://shop/packed', expect: { status: 404, size: '== 0' } }", Some("unexpected: status")),
-        ("{ get: 'http://shop/bomb', expect: { body: x } }", Some("unexpected: body")),
-        ("{ get: 'http://shop/bomb' }", None),
-        ("{ get: 'http://shop/large', expect: { body: x } }", Some("unexpected: body")),
-        ("{ get: 'http://shop/large', expect: { size: > 1MiB } }", None),
+        (
+            "{ get: 'http://shop/packed', expect: { json: { $.ok: false } } }",
+            Some("unexpected: json"),
+            "GET /packed: expected $.ok = false, got true",
+        ),
+        (
+            "{ get: 'http://shop/packed', expect: { size: '== 0' } }",
+            Some("unexpected: size"),
+            "GET /packed: expected a body of == 0B, got",
+        ),
+        (
+            "{ get: 'http://shop/packed', expect: { status: 404, size: '== 0' } }",
+            Some("unexpected: status"),
+            "GET /packed answered 200 where 404 was expected",
+        ),
+        (
+            "{ get: 'http://shop/bomb', expect: { body: x } }",
+            Some("unexpected: body"),
+            "decoded, the body is longer than",
+        ),
+        ("{ get: 'http://shop/bomb' }", None, ""),
+        (
+            "{ get: 'http://shop/large', expect: { body: x } }",
+            Some("unexpected: body"),
+            "the body of 1048577 bytes is longer than",
+        ),
+        ("{ get: 'http://shop/large', expect: { size: > 1MiB } }", None, ""),
         (
             "{ get: 'http://shop/text', expect: { body: is well, regex: '^all .* well$', header: { X-Version: v1.2 } } }",
             None,
+            "",
         ),
-        ("{ get: 'http://shop/text', expect: { body: is ill } }", Some("unexpected: body")),
-        ("{ get: 'http://shop/text', expect: { regex: ^well } }", Some("unexpected: body")),
-        ("{ get: 'http://shop/text', expect: { header: { x-version: /v2/ } } }", Some("unexpected: header")),
-        ("{ get: 'http://shop/text', expect: { json: { $.ok: true } } }", Some("unexpected: json")),
+        (
+            "{ get: 'http://shop/text', expect: { body: is ill } }",
+            Some("unexpected: body"),
+            "got all is well",
+        ),
+        (
+            "{ get: 'http://shop/text', expect: { regex: ^well } }",
+            Some("unexpected: body"),
+            "matching /^well/, got all is well",
+        ),
+        (
+            "{ get: 'http://shop/text', expect: { header: { x-version: /v2/ } } }",
+            Some("unexpected: header"),
+            "x-version = /v2/, got v1.2",
+        ),
+        (
+            "{ get: 'http://shop/text', expect: { json: { $.ok: true } } }",
+            Some("unexpected: json"),
+            "expected a body of JSON, got all is well",
+        ),
     ] {
         let shop = Shop::open().await;
         let (stats, _) = run(&shop, &format!("{{ rate: 50/s, requests: [ {request} ] }}"), 150).await;
@@ -317,6 +357,8 @@ async fn answers_are_looked_into() {
         assert!(total > 0);
         assert_eq!((stats.boxes.good, stats.boxes.bad), (good, bad), "{request}: {:?}", stats.errors);
         assert_eq!(counts(&stats), errors.map(|class| (class, total)).into_iter().collect(), "{request}");
+        let example = stats.examples.values().next().map_or("", String::as_str);
+        assert!(example.contains(says), "{request}: {example}");
     }
 }
 
