@@ -30,6 +30,7 @@ record! {
     }
 }
 
+#[expect(clippy::derivable_impls, reason = "`record!` derives the same for every record")]
 impl Default for Expect {
     fn default() -> Self {
         Self {
