@@ -7,6 +7,7 @@ use super::counts::Named;
 use super::fitness::Measured;
 use super::machine::Machine;
 use super::outcome::Class;
+use super::record::Stats;
 use super::recorder::{Interval, Recorder};
 use super::stretch::Stretch;
 use super::window::{Live, Window};
@@ -28,6 +29,8 @@ pub struct Collector {
     looked_ns: u64,
     /// Arrivals that have ended: the ledger's left side.
     ended: u64,
+    /// When the last of them did.
+    last_ns: u64,
 }
 
 impl Collector {
@@ -45,6 +48,7 @@ impl Collector {
             machine: Machine::watch(),
             looked_ns: begin_ns,
             ended: 0,
+            last_ns: begin_ns,
         }
     }
 
@@ -52,6 +56,8 @@ impl Collector {
     pub fn take(&mut self, batch: Batch) {
         let (thread, now_ns) = (batch.thread as usize, batch.now.at_ns);
         self.ended += batch.samples.len() as u64;
+        // In the order in which they ended: the last one is the latest.
+        self.last_ns = batch.samples.last().map_or(0, |sample| sample.ended_ns).max(self.last_ns);
         for stretch in &mut self.stretches {
             stretch.take(&batch.samples, now_ns);
         }
@@ -106,6 +112,21 @@ impl Collector {
     /// How many arrivals have ended.
     pub const fn ended(&self) -> u64 {
         self.ended
+    }
+
+    /// When the last of them did.
+    pub const fn last_ns(&self) -> u64 {
+        self.last_ns
+    }
+
+    /// See [`Live::overdue`].
+    pub fn overdue(&self, load: usize) -> Vec<u64> {
+        self.live.overdue(load)
+    }
+
+    /// See [`Recorder::undrained`].
+    pub fn undrained(&self, load: u32, from_ns: u64, to_ns: u64) -> Stats {
+        self.recorder.undrained(load, from_ns, to_ns)
     }
 
     fn measure(&mut self, intervals: &[Interval]) {

@@ -63,6 +63,18 @@ impl Hist {
         self.open_mut().add(other.as_ref()).expect("a resizing histogram takes every other");
     }
 
+    /// Takes another histogram, which was added before, away again.
+    ///
+    /// # Panics
+    ///
+    /// If it was not added before: our own bug.
+    pub fn take_away(&mut self, other: &Self) {
+        if other.count() > 0 {
+            let other = other.open();
+            self.open_mut().subtract(other.as_ref()).expect("only what was added is taken away");
+        }
+    }
+
     /// How many times were counted.
     pub fn count(&self) -> u64 {
         match &self.0 {

@@ -1,6 +1,7 @@
 //! Load: a schedule that is a pure function, an engine that keeps it, and a recorder of what came of it.
 //!
-//! [`Generator`] is the door. Behind it: [`schedule`] says when and what (pure), [`template`], [`url`] and
+//! [`Generator`] is the door. Behind it: [`schedule`] says when and what (pure;
+//! [`offsets`] reads what it replays), [`template`] and
 //! [`request`] lay out the bytes, [`worker`] sends them on time over [`connection`]s whose answers a
 //! [`protocol`] reads (pure), [`recorder`] sorts what ended into intervals and [`window`] into the live
 //! view, and [`fitness`] says whether the generator itself can be believed.
@@ -16,6 +17,7 @@ pub mod flight;
 pub mod hist;
 pub mod lane;
 pub mod machine;
+pub mod offsets;
 pub mod outcome;
 pub mod packed;
 pub mod poll;
@@ -30,7 +32,6 @@ pub mod source;
 pub mod stretch;
 pub mod tally;
 pub mod template;
-pub mod url;
 pub mod window;
 pub mod worker;
 

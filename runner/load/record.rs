@@ -51,6 +51,16 @@ impl Boxes {
         self.dropped += other.dropped;
         self.cut_off += other.cut_off;
     }
+
+    /// Takes another count, which was added before, away again.
+    const fn take_away(&mut self, other: &Self) {
+        self.good -= other.good;
+        self.bad -= other.bad;
+        self.timed_out -= other.timed_out;
+        self.failed -= other.failed;
+        self.dropped -= other.dropped;
+        self.cut_off -= other.cut_off;
+    }
 }
 
 /// How a timed arrival ended.
@@ -164,16 +174,17 @@ impl Stats {
     /// Adds another stretch.
     pub fn merge(&mut self, other: &Self) {
         self.merge_parts(other);
+        for (class, text) in &other.examples {
+            self.examples.entry(class.clone()).or_insert_with(|| text.clone());
+        }
+        self.merge_total(other);
+    }
+
+    /// Adds another stretch without what is told of single requests: its parts and examples. For windows that
+    /// slide, which nobody takes apart.
+    pub fn merge_total(&mut self, other: &Self) {
         self.boxes.add(&other.boxes);
-        for (mine, theirs) in [
-            (&mut self.latency, &other.latency),
-            (&mut self.service, &other.service),
-            (&mut self.send_lag, &other.send_lag),
-            (&mut self.first_byte, &other.first_byte),
-            (&mut self.connect, &other.connect),
-            (&mut self.tls, &other.tls),
-            (&mut self.censored, &other.censored),
-        ] {
+        for (mine, theirs) in self.hists_with(other) {
             mine.merge(theirs);
         }
         for (status, count) in &other.statuses {
@@ -182,14 +193,41 @@ impl Stats {
         for (class, count) in &other.errors {
             *self.errors.entry(class.clone()).or_default() += count;
         }
-        for (class, text) in &other.examples {
-            self.examples.entry(class.clone()).or_insert_with(|| text.clone());
-        }
         for (slo, count) in &other.slo_good {
             *self.slo_good.entry(slo.clone()).or_default() += count;
         }
         self.bytes += other.bytes;
         self.retried += other.retried;
+    }
+
+    /// Takes another stretch, which [`Stats::merge_total`] added before, away again, exactly.
+    ///
+    /// # Panics
+    ///
+    /// If it was not added before: our own bug.
+    pub fn take_away(&mut self, other: &Self) {
+        self.boxes.take_away(&other.boxes);
+        for (mine, theirs) in self.hists_with(other) {
+            mine.take_away(theirs);
+        }
+        counts_away(&mut self.statuses, &other.statuses);
+        counts_away(&mut self.errors, &other.errors);
+        counts_away(&mut self.slo_good, &other.slo_good);
+        self.bytes -= other.bytes;
+        self.retried -= other.retried;
+    }
+
+    /// Every histogram beside the other's.
+    fn hists_with<'s>(&'s mut self, other: &'s Self) -> [(&'s mut Hist, &'s Hist); 7] {
+        [
+            (&mut self.latency, &other.latency),
+            (&mut self.service, &other.service),
+            (&mut self.send_lag, &other.send_lag),
+            (&mut self.first_byte, &other.first_byte),
+            (&mut self.connect, &other.connect),
+            (&mut self.tls, &other.tls),
+            (&mut self.censored, &other.censored),
+        ]
     }
 
     /// Adds another stretch's parts; both latencies are still apart.
@@ -217,6 +255,18 @@ impl Stats {
         for (request, outcome, hist) in other.parts() {
             let mine = self.parts.entry(request.to_owned()).or_default().entry(outcome).or_default();
             mine.get_or_insert_default().merge(hist);
+        }
+    }
+}
+
+/// Takes counts away, and with them what then was never counted.
+fn counts_away<K: Ord>(counts: &mut BTreeMap<K, u64>, other: &BTreeMap<K, u64>) {
+    // A key with nothing counted may have gone already, with the last of its counts.
+    for (key, count) in other.iter().filter(|(_, count)| **count > 0) {
+        let left = counts.get_mut(key).expect("only what was added is taken away");
+        *left -= count;
+        if *left == 0 {
+            counts.remove(key);
         }
     }
 }

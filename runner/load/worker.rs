@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use super::connection::{Cause, Connection, Event, READ_BYTES, Stage};
 use super::examples::{Case, Examples};
 use super::flight::{Flight, Flights, Ticket};
-use super::lane::{Control, Lane};
+use super::lane::{Control, Lane, Mailbox, Switch};
 use super::outcome::{Class, End, Example, Opened, Sample};
 use super::poll::{self, Poll, Ready};
 use super::pool::{Link, Pool};
@@ -93,6 +93,7 @@ pub struct Worker {
     flights: Flights,
     pool: Pool,
     control: Arc<Control>,
+    mailbox: Arc<Mailbox>,
     manner: Manner,
     outbox: mpsc::Sender<Batch>,
     batch: Vec<Sample>,
@@ -113,7 +114,7 @@ impl Worker {
         (clock, begin_ns, unix_zero_ms): (Clock, u64, u64),
         poll: Poll,
         lanes: Vec<Lane>,
-        control: Arc<Control>,
+        (control, mailbox): (Arc<Control>, Arc<Mailbox>),
         manner: Manner,
         outbox: mpsc::Sender<Batch>,
     ) -> Self {
@@ -130,6 +131,7 @@ impl Worker {
             pool: Pool::new(lanes.iter().map(|lane| lane.prepared.addresses.len())),
             lanes,
             control,
+            mailbox,
             manner,
             outbox,
             batch: Vec::with_capacity(BATCH),
@@ -151,6 +153,9 @@ impl Worker {
         let mut ready = Vec::new();
         let mut until_ns = u64::MAX;
         loop {
+            for Switch { load, at_ns, schedule } in self.mailbox.switches() {
+                self.lanes[load].source.switch(at_ns, schedule);
+            }
             self.look();
             let now_ns = self.release();
             self.progress.looked(now_ns, until_ns);
@@ -360,8 +365,9 @@ impl Worker {
             Event::Pending | Event::Unfinished => {}
             Event::Connected => {
                 let ticket = link.ticket.expect("a connection is opened for a request");
-                let (load, at_ns) = (link.load, link.opened_ns);
-                self.opened.push(Opened { load, at_ns, connect_ns: self.now_ns - at_ns, tls_ns: 0 });
+                let (load, connect_ns) = (link.load, self.now_ns - link.opened_ns);
+                let intended_ns = self.flights.get_mut(ticket).intended_ns;
+                self.opened.push(Opened { load, intended_ns, connect_ns, tls_ns: 0 });
                 self.send(number, ticket);
             }
             Event::Answered(answer) => {
@@ -392,14 +398,14 @@ impl Worker {
 
     fn answered(&mut self, ticket: Ticket, answer: Answer) {
         let flight = self.flights.get_mut(ticket);
-        let (load, request) = (flight.load, flight.request);
+        let (load, request, intended_ns) = (flight.load, flight.request, flight.intended_ns);
         let lane = &self.lanes[load as usize];
         if lane.prepared.expects(request, answer.status) {
             self.land(ticket, End::Good(answer.status), answer.bytes);
             return;
         }
         let address = lane.prepared.requests[request as usize].address;
-        self.examples.meet(load, Class::Status, self.now_ns, || {
+        self.examples.meet(load, Class::Status, intended_ns, || {
             case(lane, request, address).status(answer.status, lane.prepared.expected(request))
         });
         self.land(ticket, End::Bad(answer.status, Class::Status), answer.bytes);
@@ -408,10 +414,10 @@ impl Worker {
     /// Ends a request under way whose connection broke, or could not be had.
     fn broke(&mut self, ticket: Ticket, address: u32, connecting: bool, class: Class, cause: Cause) {
         let flight = self.flights.get_mut(ticket);
-        let (load, request) = (flight.load, flight.request);
+        let (load, request, intended_ns) = (flight.load, flight.request, flight.intended_ns);
         let lane = &self.lanes[load as usize];
         self.examples
-            .meet(load, class, self.now_ns, || case(lane, request, address).broken(connecting, cause));
+            .meet(load, class, intended_ns, || case(lane, request, address).broken(connecting, cause));
         self.land(ticket, class.end(), 0);
     }
 
@@ -462,7 +468,7 @@ impl Worker {
             while let Some((ticket, flight)) = self.flights.oldest(load)
                 && flight.intended_ns.saturating_add(timeout_ns) <= now_ns
             {
-                let (number, request) = (flight.connection, flight.request);
+                let (number, request, intended_ns) = (flight.connection, flight.request, flight.intended_ns);
                 let link = self.pool.get(number);
                 let class = match link.connection.stage() {
                     Stage::Connecting => Class::ConnectTimeout,
@@ -471,7 +477,7 @@ impl Worker {
                 };
                 let (lane, address) = (&self.lanes[load], link.address);
                 self.examples
-                    .meet(load as u32, class, now_ns, || case(lane, request, address).timed_out(class));
+                    .meet(load as u32, class, intended_ns, || case(lane, request, address).timed_out(class));
                 self.pool.close(number);
                 self.land(ticket, class.end(), 0);
             }
