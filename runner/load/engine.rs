@@ -30,7 +30,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event;
 use crate::plan::LoadPlan;
-use crate::spec::Arrivals;
+use crate::spec::{Arrivals, Shape};
 use crate::units::{Duration, Rate};
 
 /// Arrivals a second that one thread takes on before there is another: half of what one sends on a slow
@@ -64,9 +64,9 @@ pub struct Generator {
     names: Vec<String>,
     rate_per_s: f64,
     plans: Vec<LoadPlan>,
+    asked: Vec<Asked>,
     /// How often a rate was set.
     switches: AtomicU64,
-    asked: Vec<Asked>,
     collected: Arc<Mutex<Collector>>,
     control: Arc<Control>,
     mailboxes: Vec<Arc<Mailbox>>,
@@ -134,8 +134,8 @@ impl Generator {
                 .map(Rate::as_per_s)
                 .sum(),
             plans: loads.to_vec(),
-            switches: AtomicU64::new(0),
             asked: loads.iter().map(asked).collect(),
+            switches: AtomicU64::new(0),
             collected,
             control,
             mailboxes,
@@ -280,6 +280,13 @@ fn threads(loads: &[LoadPlan], asked: Option<NonZeroU32>) -> u32 {
     asked.map_or(useful, NonZeroU32::get).min(cap.max(1))
 }
 
+/// What the generator is judged by.
+fn asked(plan: &LoadPlan) -> Asked {
+    let held = plan.load.rate.as_ref().is_some_and(|rate| matches!(**rate, Shape::Held(_)));
+    let poisson = held && plan.load.burst.value == 1 && plan.load.arrivals == Arrivals::Poisson;
+    Asked { load: plan.name.clone(), poisson }
+}
+
 /// A load's arrivals; of a replay, from its file.
 fn schedule(plan: &LoadPlan) -> Result<Schedule> {
     match plan.load.rate.as_ref().and_then(|rate| rate.replay()) {
@@ -291,12 +298,6 @@ fn schedule(plan: &LoadPlan) -> Result<Schedule> {
             Ok(Schedule::replaying(plan, offsets))
         }
     }
-}
-
-/// What the generator is judged by.
-fn asked(plan: &LoadPlan) -> Asked {
-    let poisson = plan.load.rate.is_some() && plan.load.arrivals == Arrivals::Poisson;
-    Asked { load: plan.name.clone(), poisson }
 }
 
 /// The lock is never poisoned for longer than it takes to end: a panic in its holders is our own bug.

@@ -365,8 +365,9 @@ impl Worker {
             Event::Pending | Event::Unfinished => {}
             Event::Connected => {
                 let ticket = link.ticket.expect("a connection is opened for a request");
-                let (load, at_ns) = (link.load, link.opened_ns);
-                self.opened.push(Opened { load, at_ns, connect_ns: self.now_ns - at_ns, tls_ns: 0 });
+                let (load, connect_ns) = (link.load, self.now_ns - link.opened_ns);
+                let intended_ns = self.flights.get_mut(ticket).intended_ns;
+                self.opened.push(Opened { load, intended_ns, connect_ns, tls_ns: 0 });
                 self.send(number, ticket);
             }
             Event::Answered(answer) => {
@@ -397,14 +398,14 @@ impl Worker {
 
     fn answered(&mut self, ticket: Ticket, answer: Answer) {
         let flight = self.flights.get_mut(ticket);
-        let (load, request) = (flight.load, flight.request);
+        let (load, request, intended_ns) = (flight.load, flight.request, flight.intended_ns);
         let lane = &self.lanes[load as usize];
         if lane.prepared.expects(request, answer.status) {
             self.land(ticket, End::Good(answer.status), answer.bytes);
             return;
         }
         let address = lane.prepared.requests[request as usize].address;
-        self.examples.meet(load, Class::Status, self.now_ns, || {
+        self.examples.meet(load, Class::Status, intended_ns, || {
             case(lane, request, address).status(answer.status, lane.prepared.expected(request))
         });
         self.land(ticket, End::Bad(answer.status, Class::Status), answer.bytes);
@@ -413,10 +414,10 @@ impl Worker {
     /// Ends a request under way whose connection broke, or could not be had.
     fn broke(&mut self, ticket: Ticket, address: u32, connecting: bool, class: Class, cause: Cause) {
         let flight = self.flights.get_mut(ticket);
-        let (load, request) = (flight.load, flight.request);
+        let (load, request, intended_ns) = (flight.load, flight.request, flight.intended_ns);
         let lane = &self.lanes[load as usize];
         self.examples
-            .meet(load, class, self.now_ns, || case(lane, request, address).broken(connecting, cause));
+            .meet(load, class, intended_ns, || case(lane, request, address).broken(connecting, cause));
         self.land(ticket, class.end(), 0);
     }
 
@@ -467,7 +468,7 @@ impl Worker {
             while let Some((ticket, flight)) = self.flights.oldest(load)
                 && flight.intended_ns.saturating_add(timeout_ns) <= now_ns
             {
-                let (number, request) = (flight.connection, flight.request);
+                let (number, request, intended_ns) = (flight.connection, flight.request, flight.intended_ns);
                 let link = self.pool.get(number);
                 let class = match link.connection.stage() {
                     Stage::Connecting => Class::ConnectTimeout,
@@ -476,7 +477,7 @@ impl Worker {
                 };
                 let (lane, address) = (&self.lanes[load], link.address);
                 self.examples
-                    .meet(load as u32, class, now_ns, || case(lane, request, address).timed_out(class));
+                    .meet(load as u32, class, intended_ns, || case(lane, request, address).timed_out(class));
                 self.pool.close(number);
                 self.land(ticket, class.end(), 0);
             }

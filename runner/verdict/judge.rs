@@ -442,7 +442,7 @@ fn measure_phase(plan: &Plan, line: &Timeline<'_>, check: &Check, phase: &PhaseS
         Some(over_ns) if over_ns < length_ns => worst_window(&intervals, over_ns, phase.to_ns, measure),
         _ => {
             let mut stats = Stats::default();
-            intervals.iter().for_each(|interval| stats.merge(interval.stats));
+            intervals.iter().for_each(|interval| stats.merge_total(interval.stats));
             (measure(&stats, length_ns as f64 / 1e9), phase.to_ns)
         }
     }
