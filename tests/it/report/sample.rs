@@ -11,11 +11,12 @@ use chaos::fault::latency::Latency;
 use chaos::fault::step::{Op, Packets, Step};
 use chaos::load::record::Stats;
 use chaos::plan::{FaultPlan, LoadPlan, PhasePlan, Plan};
+use chaos::slo::search::End;
 use chaos::spec::{Limits, Located, Replicas};
 use chaos::units::{Duration, NS_PER_S, Ratio};
 use chaos::verdict::{
-    Checked, FaultReport, FaultTarget, GeneratorReport, Judgement, LoadReport, Percentiles, PhaseReport,
-    Reason, SloReport, Timings, Verdict,
+    CapacityReport, Checked, FaultReport, FaultTarget, GeneratorReport, Judgement, LoadReport, Percentiles,
+    PhaseReport, Reason, SloReport, Timings, TrialReport, Verdict,
 };
 
 /// What varies between samples.
@@ -468,7 +469,8 @@ pub fn judge(plan: &Plan, entries: &[Entry]) -> Judgement {
             .collect(),
         timings: Timings { time_to_detect_s: None, time_to_steady_s: Some(1.4) },
         generator: Some(GeneratorReport { send_lag_ms: lag, cpu_ratio: Some(0.31), saturated: false }),
-        capacities: Vec::new(),
+        // Names that act stand there, too; a sample that people look at has nothing to say of capacity.
+        capacities: if suffix.is_empty() { Vec::new() } else { vec![capacity(&suffix); 9] },
     }
 }
 
@@ -509,4 +511,30 @@ fn loads(entries: &[Entry], from_s: f64, to_s: f64) -> BTreeMap<String, LoadRepo
         errors: stats.errors,
     };
     loads.into_iter().map(|(name, stats)| (name, report(stats))).collect()
+}
+
+/// What a search came to, with names that act.
+fn capacity(suffix: &str) -> CapacityReport {
+    let trial = |rate_per_s, held: Option<bool>| TrialReport {
+        rate_per_s,
+        from_s: 1.0,
+        to_s: 2.0,
+        requests: 400,
+        not_good: 3,
+        not_good_below: 0.019_3,
+        held,
+        why: (held != Some(true)).then(|| format!("p99(latency) < 50ms was {suffix}")),
+    };
+    CapacityReport {
+        phase: format!("slow-api{suffix}"),
+        load: format!("shoppers{suffix}"),
+        end: End::Found,
+        with_fault: true,
+        held_per_s: Some(400.0),
+        broke_per_s: Some(420.5),
+        sentence: format!("400/s held{suffix}"),
+        lost_ratio: Some(0.67),
+        lost_against: Some(format!("healthy{suffix}")),
+        trials: vec![trial(400.0, Some(true)), trial(420.5, Some(false)), trial(800.0, None)],
+    }
 }
