@@ -182,8 +182,9 @@ impl Generator {
     /// from when on. Arrivals due before that are not touched. Nothing for a load that there is not, or that
     /// replays a recording and has no rate to go back to.
     pub fn set_rate(&self, load: &str, rate: Option<Rate>) -> Option<u64> {
-        /// The sending thread must know of it before that instant; it is woken at once.
-        const AHEAD_NS: u64 = 5_000_000;
+        /// The sending thread must know of it before that instant. It is woken at once, and looks before it
+        /// releases anything; this is for what it may be in the middle of.
+        const AHEAD_NS: u64 = 50_000_000;
         let index = self.names.iter().position(|name| name == load)?;
         let plan = &self.plans[index];
         let schedule = match rate {

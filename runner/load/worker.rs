@@ -213,10 +213,6 @@ impl Worker {
                 // Whatever was released so far was due before this instant.
                 self.stop_ns = self.clock.now_ns() + 1;
             }
-            for Switch { load, at_ns, schedule } in self.control.switches() {
-                let running = &mut self.lanes[load];
-                running.next = running.lane.schedule.switch(at_ns, schedule, running.next);
-            }
             let now_ns = self.release();
             self.expire(now_ns);
             if now_ns >= hand_over_ns || self.batch.len() >= BATCH {
@@ -290,6 +286,12 @@ impl Worker {
     /// Releases what is due, in order of intended instants, up to a bound; returns the instant at which it
     /// looked last.
     fn release(&mut self) -> u64 {
+        // Before anything is released: a thread that was not scheduled for a while must not release by the old
+        // schedule what is due by the new one.
+        for Switch { load, at_ns, schedule } in self.control.switches() {
+            let running = &mut self.lanes[load];
+            running.next = running.lane.schedule.switch(at_ns, schedule, running.next);
+        }
         let stop_ns = self.stop_ns;
         let mut now_ns = self.clock.now_ns();
         let mut sent = 0;

@@ -470,7 +470,7 @@ pub fn judge(plan: &Plan, entries: &[Entry]) -> Judgement {
         timings: Timings { time_to_detect_s: None, time_to_steady_s: Some(1.4) },
         generator: Some(GeneratorReport { send_lag_ms: lag, cpu_ratio: Some(0.31), saturated: false }),
         // Names that act stand there, too; a sample that people look at has nothing to say of capacity.
-        capacities: if suffix.is_empty() { Vec::new() } else { vec![capacity(&suffix); 9] },
+        capacities: if suffix.is_empty() { Vec::new() } else { vec![capacity(suffix); 9] },
     }
 }
 
