@@ -183,8 +183,9 @@ impl Generator {
     /// from when on. Arrivals due before that are not touched. Nothing for a load that there is not, or that
     /// replays a recording and has no rate to go back to.
     pub fn set_rate(&self, load: &str, rate: Option<Rate>) -> Option<u64> {
-        /// The sending threads must know of it before that instant; they are woken at once.
-        const AHEAD_NS: u64 = 5_000_000;
+        /// The sending threads must know of it before that instant. They are woken at once, and look before
+        /// they release anything; this is for what they may be in the middle of.
+        const AHEAD_NS: u64 = 50_000_000;
         let index = self.names.iter().position(|name| name == load)?;
         let plan = &self.plans[index];
         if rate.is_none() && plan.load.rate.as_ref()?.replay().is_some() {

@@ -153,9 +153,6 @@ impl Worker {
         let mut ready = Vec::new();
         let mut until_ns = u64::MAX;
         loop {
-            for Switch { load, at_ns, schedule } in self.mailbox.switches() {
-                self.lanes[load].source.switch(at_ns, schedule);
-            }
             self.look();
             let now_ns = self.release();
             self.progress.looked(now_ns, until_ns);
@@ -251,6 +248,11 @@ impl Worker {
     /// Releases what was due at the last look, in order of intended instants, up to a bound; returns the
     /// instant of the last look.
     fn release(&mut self) -> u64 {
+        // Before anything is released: a thread that was not scheduled for a while must not release by the old
+        // schedule what is due by the new one.
+        for Switch { load, at_ns, schedule } in self.mailbox.switches() {
+            self.lanes[load].source.switch(at_ns, schedule);
+        }
         let mut sent = 0;
         for _ in 0..LOOKED_AT_AT_ONCE {
             if sent == RELEASED_AT_ONCE {
