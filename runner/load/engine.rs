@@ -30,7 +30,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event;
 use crate::plan::LoadPlan;
-use crate::spec::Arrivals;
+use crate::spec::{Arrivals, Shape};
 use crate::units::{Duration, Rate};
 
 /// Arrivals a second that one thread takes on before there is another: half of what one sends on a slow
@@ -64,9 +64,9 @@ pub struct Generator {
     names: Vec<String>,
     rate_per_s: f64,
     plans: Vec<LoadPlan>,
+    asked: Vec<Asked>,
     /// How often a rate was set.
     switches: AtomicU64,
-    asked: Vec<Asked>,
     collected: Arc<Mutex<Collector>>,
     control: Arc<Control>,
     mailboxes: Vec<Arc<Mailbox>>,
@@ -134,8 +134,8 @@ impl Generator {
                 .map(Rate::as_per_s)
                 .sum(),
             plans: loads.to_vec(),
-            switches: AtomicU64::new(0),
             asked: loads.iter().map(asked).collect(),
+            switches: AtomicU64::new(0),
             collected,
             control,
             mailboxes,
@@ -183,8 +183,9 @@ impl Generator {
     /// from when on. Arrivals due before that are not touched. Nothing for a load that there is not, or that
     /// replays a recording and has no rate to go back to.
     pub fn set_rate(&self, load: &str, rate: Option<Rate>) -> Option<u64> {
-        /// The sending threads must know of it before that instant; they are woken at once.
-        const AHEAD_NS: u64 = 5_000_000;
+        /// The sending threads must know of it before that instant. They are woken at once, and look before
+        /// they release anything; this is for what they may be in the middle of.
+        const AHEAD_NS: u64 = 50_000_000;
         let index = self.names.iter().position(|name| name == load)?;
         let plan = &self.plans[index];
         if rate.is_none() && plan.load.rate.as_ref()?.replay().is_some() {
@@ -280,6 +281,15 @@ fn threads(loads: &[LoadPlan], asked: Option<NonZeroU32>) -> u32 {
     asked.map_or(useful, NonZeroU32::get).min(cap.max(1))
 }
 
+/// What the generator is judged by.
+fn asked(plan: &LoadPlan) -> Asked {
+    let held = plan.load.rate.as_ref().is_some_and(|rate| matches!(**rate, Shape::Held(_)));
+    let poisson = held && plan.load.burst.value == 1 && plan.load.arrivals == Arrivals::Poisson;
+    // Later steps of flows are sent when answers come, and nobody asked for these to be poisson.
+    let alone = plan.load.requests.iter().all(|entry| entry.sent().len() == 1);
+    Asked { load: plan.name.clone(), poisson: poisson && alone }
+}
+
 /// A load's arrivals; of a replay, from its file.
 fn schedule(plan: &LoadPlan) -> Result<Schedule> {
     match plan.load.rate.as_ref().and_then(|rate| rate.replay()) {
@@ -291,14 +301,6 @@ fn schedule(plan: &LoadPlan) -> Result<Schedule> {
             Ok(Schedule::replaying(plan, offsets))
         }
     }
-}
-
-/// What the generator is judged by.
-fn asked(plan: &LoadPlan) -> Asked {
-    let poisson = plan.load.rate.is_some() && plan.load.arrivals == Arrivals::Poisson;
-    // Later steps of flows are sent when answers come, and nobody asked for these to be poisson.
-    let alone = plan.load.requests.iter().all(|entry| entry.sent().len() == 1);
-    Asked { load: plan.name.clone(), poisson: poisson && alone }
 }
 
 /// The lock is never poisoned for longer than it takes to end: a panic in its holders is our own bug.

@@ -22,13 +22,13 @@ impl Examples {
         Self { met: vec![[false; Class::COUNT]; loads], fresh: Vec::new() }
     }
 
-    /// Notes an error of `class` at `at_ns`; `tell` says what it was, if it is the first.
+    /// Notes an error of `class` of a request due at `intended_ns`; `tell` says what it was, if it is the first.
     #[inline]
-    pub fn meet(&mut self, load: u32, class: Class, at_ns: u64, tell: impl FnOnce() -> String) {
+    pub fn meet(&mut self, load: u32, class: Class, intended_ns: u64, tell: impl FnOnce() -> String) {
         let met = &mut self.met[load as usize][class as usize];
         if !*met {
             *met = true;
-            self.fresh.push(Example { load, class, at_ns, text: example_text(&tell()) });
+            self.fresh.push(Example { load, class, intended_ns, text: example_text(&tell()) });
         }
     }
 

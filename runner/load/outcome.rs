@@ -52,8 +52,8 @@ impl Sample {
 pub struct Opened {
     /// Its load, as an index.
     pub load: u32,
-    /// When it was begun.
-    pub at_ns: u64,
+    /// When the request was due that it was opened for.
+    pub intended_ns: u64,
     /// How long connecting took.
     pub connect_ns: u64,
     /// How long the TLS handshake took after that; 0 without TLS.
@@ -67,8 +67,8 @@ pub struct Example {
     pub load: u32,
     /// The class that it is an example of.
     pub class: Class,
-    /// When it happened.
-    pub at_ns: u64,
+    /// When the request was due that it happened to.
+    pub intended_ns: u64,
     /// What happened, as [`example_text`] leaves it.
     pub text: String,
 }

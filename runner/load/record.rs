@@ -177,21 +177,14 @@ impl Stats {
         for (class, text) in &other.examples {
             self.examples.entry(class.clone()).or_insert_with(|| text.clone());
         }
-        self.add_counts(other);
+        self.merge_total(other);
     }
 
-    /// Adds another stretch but for its parts and examples, which no check asks for.
-    pub fn add_counts(&mut self, other: &Self) {
+    /// Adds another stretch without what is told of single requests: its parts and examples. For windows that
+    /// slide, which nobody takes apart.
+    pub fn merge_total(&mut self, other: &Self) {
         self.boxes.add(&other.boxes);
-        for (mine, theirs) in [
-            (&mut self.latency, &other.latency),
-            (&mut self.service, &other.service),
-            (&mut self.send_lag, &other.send_lag),
-            (&mut self.first_byte, &other.first_byte),
-            (&mut self.connect, &other.connect),
-            (&mut self.tls, &other.tls),
-            (&mut self.censored, &other.censored),
-        ] {
+        for (mine, theirs) in self.hists_with(other) {
             mine.merge(theirs);
         }
         for (status, count) in &other.statuses {
@@ -207,22 +200,14 @@ impl Stats {
         self.retried += other.retried;
     }
 
-    /// Takes away again, exactly, what [`Stats::add_counts`] added.
+    /// Takes another stretch, which [`Stats::merge_total`] added before, away again, exactly.
     ///
     /// # Panics
     ///
     /// If it was not added before: our own bug.
-    pub fn take_counts_away(&mut self, other: &Self) {
+    pub fn take_away(&mut self, other: &Self) {
         self.boxes.take_away(&other.boxes);
-        for (mine, theirs) in [
-            (&mut self.latency, &other.latency),
-            (&mut self.service, &other.service),
-            (&mut self.send_lag, &other.send_lag),
-            (&mut self.first_byte, &other.first_byte),
-            (&mut self.connect, &other.connect),
-            (&mut self.tls, &other.tls),
-            (&mut self.censored, &other.censored),
-        ] {
+        for (mine, theirs) in self.hists_with(other) {
             mine.take_away(theirs);
         }
         counts_away(&mut self.statuses, &other.statuses);
@@ -230,6 +215,19 @@ impl Stats {
         counts_away(&mut self.slo_good, &other.slo_good);
         self.bytes -= other.bytes;
         self.retried -= other.retried;
+    }
+
+    /// Every histogram beside the other's.
+    fn hists_with<'s>(&'s mut self, other: &'s Self) -> [(&'s mut Hist, &'s Hist); 7] {
+        [
+            (&mut self.latency, &other.latency),
+            (&mut self.service, &other.service),
+            (&mut self.send_lag, &other.send_lag),
+            (&mut self.first_byte, &other.first_byte),
+            (&mut self.connect, &other.connect),
+            (&mut self.tls, &other.tls),
+            (&mut self.censored, &other.censored),
+        ]
     }
 
     /// Adds another stretch's parts; both latencies are still apart.

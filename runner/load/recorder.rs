@@ -107,8 +107,8 @@ impl Recorder {
 
     /// Takes in what an error looked like; of each class of a load the first one counts.
     pub fn take_example(&mut self, example: Example) {
-        let (load, at_ns) = (example.load, example.at_ns);
-        self.counts(load, at_ns).example(example.class, example.text);
+        let (load, intended_ns) = (example.load, example.intended_ns);
+        self.counts(load, intended_ns).example(example.class, example.text);
     }
 
     /// No interval may span `t_ns`. Exact for samples still raw. Announced later than that, what is
@@ -145,11 +145,11 @@ impl Recorder {
             }
         }
         while let Some(opened) = self.raw_opened.front()
-            && opened.at_ns.saturating_add(RAW_KEPT_NS) <= now_ns
+            && opened.intended_ns.saturating_add(RAW_KEPT_NS) <= now_ns
         {
             let opened = *opened;
             self.raw_opened.pop_front();
-            self.counts(opened.load, opened.at_ns).opened(&opened);
+            self.counts(opened.load, opened.intended_ns).opened(&opened);
         }
     }
 
@@ -177,21 +177,24 @@ impl Recorder {
     /// What was measured of a load between two cuts and not handed out yet, raw or sorted.
     pub fn undrained(&self, load: u32, from_ns: u64, to_ns: u64) -> Stats {
         let named = &self.loads[load as usize];
-        let mut raw = Counts::default();
-        for thread in &self.raw {
-            let samples = thread.batches.iter().flatten().skip(thread.sorted);
-            for sample in samples.filter(|sample| sample.load == load) {
-                if (from_ns..to_ns).contains(&sample.intended_ns) {
-                    raw.count(sample);
-                }
-            }
-        }
-        let mut sum = raw.stats(named);
+        let mut sum = Stats::default();
         for open in &self.open[load as usize] {
             if (from_ns..to_ns).contains(&open.from_ns) && open.to_ns <= to_ns {
                 sum.merge(&open.counts.clone().stats(named));
             }
         }
+        let mut raw = Counts::default();
+        let within = |sample: &&Sample| sample.load == load && (from_ns..to_ns).contains(&sample.intended_ns);
+        for thread in &self.raw {
+            thread
+                .batches
+                .iter()
+                .flatten()
+                .skip(thread.sorted)
+                .filter(within)
+                .for_each(|sample| raw.count(sample));
+        }
+        sum.merge(&raw.stats(named));
         sum
     }
 
@@ -308,12 +311,12 @@ mod tests {
     fn connections_and_examples_belong_to_their_instant() {
         let mut recorder = recorder();
         recorder.take_opened(&[
-            Opened { load: 0, at_ns: 900 * MS, connect_ns: 3 * MS, tls_ns: 0 },
-            Opened { load: 0, at_ns: 1_100 * MS, connect_ns: 4 * MS, tls_ns: 5 * MS },
+            Opened { load: 0, intended_ns: 900 * MS, connect_ns: 3 * MS, tls_ns: 0 },
+            Opened { load: 0, intended_ns: 1_100 * MS, connect_ns: 4 * MS, tls_ns: 5 * MS },
         ]);
-        for at_ns in [950 * MS, 970 * MS] {
-            let text = format!("at {at_ns}");
-            recorder.take_example(Example { load: 0, class: Class::Reset, at_ns, text });
+        for intended_ns in [950 * MS, 970 * MS] {
+            let text = format!("at {intended_ns}");
+            recorder.take_example(Example { load: 0, class: Class::Reset, intended_ns, text });
         }
         recorder.cut(1_000 * MS);
         let found: Vec<_> = recorder

@@ -169,9 +169,6 @@ impl Worker {
         let mut ready = Vec::new();
         let mut until_ns = u64::MAX;
         loop {
-            for Switch { load, at_ns, schedule } in self.mailbox.switches() {
-                self.lanes[load].source.switch(at_ns, schedule);
-            }
             self.look();
             let now_ns = self.release();
             self.progress.looked(now_ns, until_ns);
@@ -268,6 +265,11 @@ impl Worker {
     /// Releases what was due at the last look, in order of intended instants, up to a bound; returns the
     /// instant of the last look.
     fn release(&mut self) -> u64 {
+        // Before anything is released: a thread that was not scheduled for a while must not release by the old
+        // schedule what is due by the new one.
+        for Switch { load, at_ns, schedule } in self.mailbox.switches() {
+            self.lanes[load].source.switch(at_ns, schedule);
+        }
         let mut sent = 0;
         for _ in 0..LOOKED_AT_AT_ONCE {
             if sent == RELEASED_AT_ONCE {
@@ -326,7 +328,7 @@ impl Worker {
         let lane = &mut self.lanes[load];
         let late = || "rows of data are not read as fast as they are used".to_owned();
         let tell = || lane.prepared.data_fault().unwrap_or_else(late);
-        self.examples.meet(load as u32, Class::Data, now_ns, tell);
+        self.examples.meet(load as u32, Class::Data, intended_ns, tell);
         lane.source.ended(now_ns - self.begin_ns);
         self.note(load, Class::Data.end(), (intended_ns, now_ns, now_ns), 0);
         if let Some(sample) = self.batch.last_mut() {
@@ -423,8 +425,9 @@ impl Worker {
             Event::Pending | Event::Unfinished => {}
             Event::Connected => {
                 let ticket = link.ticket.expect("a connection is opened for a request");
-                let (load, at_ns) = (link.load, link.opened_ns);
-                self.opened.push(Opened { load, at_ns, connect_ns: self.now_ns - at_ns, tls_ns: 0 });
+                let (load, connect_ns) = (link.load, self.now_ns - link.opened_ns);
+                let intended_ns = self.flights.get_mut(ticket).intended_ns;
+                self.opened.push(Opened { load, intended_ns, connect_ns, tls_ns: 0 });
                 self.send(number, ticket);
             }
             Event::Answered(answer) => {
@@ -456,13 +459,13 @@ impl Worker {
 
     fn answered(&mut self, ticket: Ticket, answer: Answer, kept: Option<&Kept>) {
         let flight = self.flights.get_mut(ticket);
-        let (load, request) = (flight.load, flight.request);
+        let (load, request, intended_ns) = (flight.load, flight.request, flight.intended_ns);
         let lane = &self.lanes[load as usize];
         let address = lane.prepared.requests[request as usize].address;
         let mut end = End::Good(answer.status);
         if !lane.prepared.expects(request, answer.status) {
             end = End::Bad(answer.status, Class::Status);
-            self.examples.meet(load, Class::Status, self.now_ns, || {
+            self.examples.meet(load, Class::Status, intended_ns, || {
                 case(lane, request, address).status(answer.status, lane.prepared.expected(request))
             });
         } else if let Some(kept) = kept {
@@ -471,7 +474,7 @@ impl Worker {
             if let Err(Unexpected { class, text }) = lane.prepared.examine(request, kept, visit, unix_ms) {
                 end = End::Bad(answer.status, class);
                 self.examples
-                    .meet(load, class, self.now_ns, || case(lane, request, address).unexpected(&text));
+                    .meet(load, class, intended_ns, || case(lane, request, address).unexpected(&text));
             }
         }
         self.land(ticket, end, answer.bytes);
@@ -480,10 +483,10 @@ impl Worker {
     /// Ends a request under way whose connection broke, or could not be had.
     fn broke(&mut self, ticket: Ticket, address: u32, connecting: bool, class: Class, cause: Cause) {
         let flight = self.flights.get_mut(ticket);
-        let (load, request) = (flight.load, flight.request);
+        let (load, request, intended_ns) = (flight.load, flight.request, flight.intended_ns);
         let lane = &self.lanes[load as usize];
         self.examples
-            .meet(load, class, self.now_ns, || case(lane, request, address).broken(connecting, cause));
+            .meet(load, class, intended_ns, || case(lane, request, address).broken(connecting, cause));
         self.land(ticket, class.end(), 0);
     }
 
@@ -555,7 +558,7 @@ impl Worker {
             while let Some((ticket, flight)) = self.flights.oldest(load)
                 && flight.intended_ns.saturating_add(timeout_ns) <= now_ns
             {
-                let (number, request) = (flight.connection, flight.request);
+                let (number, request, intended_ns) = (flight.connection, flight.request, flight.intended_ns);
                 let link = self.pool.get(number);
                 let class = match link.connection.stage() {
                     Stage::Connecting => Class::ConnectTimeout,
@@ -564,7 +567,7 @@ impl Worker {
                 };
                 let (lane, address) = (&self.lanes[load], link.address);
                 self.examples
-                    .meet(load as u32, class, now_ns, || case(lane, request, address).timed_out(class));
+                    .meet(load as u32, class, intended_ns, || case(lane, request, address).timed_out(class));
                 self.pool.close(number);
                 self.land(ticket, class.end(), 0);
             }

@@ -282,6 +282,9 @@ impl<'e> Builder<'e> {
                 .map(|(name, slo)| (name.to_owned(), slo.good.value.clone()))
                 .collect()
         };
+        let searched = |load: &str| {
+            phases.iter().filter_map(|phase| phase.find_rate.as_ref()).any(|search| search.load.value == load)
+        };
         self.experiment
             .load
             .iter()
@@ -293,6 +296,7 @@ impl<'e> Builder<'e> {
                 expected_requests: load
                     .rate
                     .as_ref()
+                    .filter(|_| !searched(name))
                     .and_then(|rate| Profile::of(rate))
                     .map(|profile| profile.arrivals_until(longest).round() as u64),
             })

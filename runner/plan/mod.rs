@@ -80,7 +80,7 @@ pub struct LoadPlan {
     /// The conditions of the SLOs measured on it, by SLO name.
     pub slos: Vec<(String, Condition)>,
     /// Arrivals expected over the longest the run can take; nothing of a closed model, whose users wait for
-    /// answers, and of a replay, whose file is not part of the plan.
+    /// answers, of a replay, whose file is not part of the plan, and of a load whose rate is searched.
     pub expected_requests: Option<u64>,
 }
 

@@ -72,8 +72,13 @@ impl<'p> Seek<'p> {
     pub fn look(&mut self, now_ns: u64, generator: &Generator) -> Vec<Event> {
         match self.stage {
             Stage::Resting { until_ns } if now_ns >= until_ns || generator.hanging(&self.load.name) == 0 => {
-                self.stage = Stage::Settling { until_ns: now_ns + self.plan.settle.as_ns() };
-                self.rate(generator, Some(self.search.trying()))
+                let events = self.rate(generator, Some(self.search.trying()));
+                let begins_ns = match events.first() {
+                    Some(Event::Rate { at_ns, .. }) => *at_ns,
+                    _ => now_ns,
+                };
+                self.stage = Stage::Settling { until_ns: begins_ns + self.plan.settle.as_ns() };
+                events
             }
             Stage::Settling { until_ns } if now_ns >= until_ns => {
                 generator.cut(now_ns);

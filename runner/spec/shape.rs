@@ -174,3 +174,28 @@ impl schemars::JsonSchema for Shape {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_read_as_people_say_them() {
+        for (text, shown) in [
+            ("2000/s", "2000/s"),
+            ("ramp: [ { at: 0s, rate: 0/s }, { at: 30s, rate: 5/s } ]", "ramp 0/s at 0s, 5/s at 30s"),
+            ("steps: { from: 1/s, to: 9/s, by: 2/s, every: 10s }", "steps from 1/s to 9/s by 2/s every 10s"),
+            (
+                "spikes: { base: 1/s, peak: 9/s, every: 30s, for: 2s }",
+                "1/s with spikes of 9/s for 2s every 30s",
+            ),
+            ("sine: { mean: 5/s, amplitude: 3/s, period: 1m }", "5/s ± 3/s over 1m"),
+            ("replay: offsets.txt", "replay of offsets.txt"),
+        ] {
+            let shape: Shape = crate::spec::fragment(text).unwrap_or_else(|problems| panic!("{problems}"));
+            assert_eq!(shape.to_string(), shown);
+            let saved = serde_json::to_string(&shape).unwrap();
+            assert_eq!(serde_json::from_str::<Shape>(&saved).unwrap(), shape, "{saved}");
+        }
+    }
+}

@@ -34,8 +34,8 @@ pub fn succession(values: &[u64]) -> Option<Succession> {
 /// Spearman's rank correlation of pairs; equal values share the mean of their ranks. Nothing of fewer than
 /// two pairs, or where all values of one side are the same.
 pub fn rank_correlation(pairs: &[(u64, u64)]) -> Option<f64> {
-    let ones = ranks(pairs.iter().map(|(one, _)| *one).collect());
-    let others = ranks(pairs.iter().map(|(_, other)| *other).collect());
+    let ones = ranks(&pairs.iter().map(|(one, _)| *one).collect::<Vec<_>>());
+    let others = ranks(&pairs.iter().map(|(_, other)| *other).collect::<Vec<_>>());
     let middle = (pairs.len() as f64 + 1.0) / 2.0;
     let (mut both, mut one_alone, mut other_alone) = (0.0, 0.0, 0.0);
     for (one, other) in ones.iter().zip(&others) {
@@ -47,7 +47,7 @@ pub fn rank_correlation(pairs: &[(u64, u64)]) -> Option<f64> {
 }
 
 /// Each value's rank, from 1.
-fn ranks(values: Vec<u64>) -> Vec<f64> {
+fn ranks(values: &[u64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_unstable_by_key(|at| values[*at]);
     let mut ranks = vec![0.0; values.len()];

@@ -105,7 +105,7 @@ fn rounded_up(share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Entry, Event};
+    use crate::event::{Entry, Event, Generator};
 
     /// A phase's search as the journal has it: rates tried, each with requests, those not good, and whether
     /// it held (nothing: it could not be sent).
@@ -160,6 +160,9 @@ mod tests {
             note(t_ns, Event::Capacity { load: "users".into(), end, held, broke });
         }
         note(t_ns, Event::Phase { name: None, at_ns: t_ns });
+        let saturated = searches.iter().any(|(_, tried)| tried.iter().any(|trial| trial.3.is_none()));
+        let why = "it was behind its schedule".into();
+        note(t_ns, Event::Generator(Generator { saturated, why, ..Generator::default() }));
         note(t_ns, Event::Finished);
         crate::verdict::judge(&plan, &entries)
     }

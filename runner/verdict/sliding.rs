@@ -25,10 +25,10 @@ impl<'i> Sliding<'i> {
     /// Moves on to `first..last`, neither of which is before where it was.
     fn advance(&mut self, first: usize, last: usize) {
         for interval in &self.intervals[self.first..first.min(self.last)] {
-            self.stats.take_counts_away(interval.stats);
+            self.stats.take_away(interval.stats);
         }
         for interval in &self.intervals[first.max(self.last)..last] {
-            self.stats.add_counts(interval.stats);
+            self.stats.merge_total(interval.stats);
         }
         (self.first, self.last) = (first, last);
     }
@@ -95,7 +95,7 @@ mod tests {
             let mut stats = Stats::default();
             let mut covered_ns = start;
             for interval in intervals.iter().filter(|one| (start..end_ns).contains(&one.from_ns)) {
-                stats.merge(interval.stats);
+                stats.merge_total(interval.stats);
                 covered_ns = covered_ns.max(interval.to_ns);
             }
             let measured = measure(&stats, (covered_ns - start) as f64 / 1e9);

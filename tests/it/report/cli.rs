@@ -51,13 +51,47 @@ fn all_forms_are_saved_beside_the_journal_or_elsewhere() {
     let beside = chaos(dir.path(), &["report", "20260301-100000-k3v9"]);
     let elsewhere = chaos(dir.path(), &["report", "20260301-100000-k3v9", "--out", "copy"]);
     let read = |at: &str, file: &str| std::fs::read(dir.path().join(at).join(file)).expect(file);
-    for file in ["report.json", "report.html"] {
+    for file in ["report.json", "report.html", "run.hlog"] {
         assert_eq!(read("reports/20260301-100000-k3v9", file), read("copy", file), "{file}");
     }
     assert!(text(&beside.stdout).contains("reports/20260301-100000-k3v9/report.html"));
     assert!(text(&elsewhere.stdout).contains("copy/report.html"));
     let leftovers = std::fs::read_dir(dir.path().join("copy")).expect("a directory").count();
-    assert_eq!(leftovers, 2, "no half-written file stays");
+    assert_eq!(leftovers, 3, "no half-written file stays");
+}
+
+#[test]
+fn a_runs_histograms_are_an_hdrhistogram_log() {
+    let dir = workplace();
+    let run = "20260301-100000-k3v9";
+    assert!(!chaos(dir.path(), &["report", run]).stdout.is_empty());
+    let log = dir.path().join("reports").join(run).join("run.hlog");
+    let log = log.to_str().expect("a temporary path is text");
+    let report =
+        std::fs::read(dir.path().join("reports").join(run).join("report.json")).expect("it was saved");
+    let report: serde_json::Value = serde_json::from_slice(&report).expect("it is JSON");
+    let ended: u64 = report["phases"]
+        .as_array()
+        .expect("phases are a list")
+        .iter()
+        .flat_map(|phase| phase["load"].as_object().expect("loads have names").values())
+        .flat_map(|load| ["good", "bad", "timed_out", "failed"].map(|end| load[end].as_u64().unwrap_or(0)))
+        .sum();
+    let figures = chaos(dir.path(), &["hist", log, "--json"]);
+    let figures: serde_json::Value = serde_json::from_slice(&figures.stdout).expect("it is JSON");
+    assert_eq!(figures["schema"], "chaos.hist/1");
+    assert!(figures["values"]["count"].as_u64().is_some_and(|count| count >= ended), "{figures}");
+    let twice = chaos(dir.path(), &["hist", log, log]);
+    let table = text(&twice.stdout);
+    assert!(table.contains("1/(1-Percentile)") && table.contains("#[Mean"), "{table}");
+
+    let bad = dir.path().join("bad.hlog");
+    std::fs::write(&bad, "#a comment\n0.1,1.0,2.0,HISTFAAAAEV42pNpmSzM\n").expect("it is writable");
+    let refused = chaos(dir.path(), &["hist", bad.to_str().expect("a temporary path is text")]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("bad.hlog:2: its histogram"), "{}", text(&refused.stderr));
+    let none = chaos(dir.path(), &["hist", log, "--tag", "no/such/tag"]);
+    assert_eq!(none.status.code(), Some(5), "no data is no answer");
 }
 
 #[test]
@@ -65,7 +99,7 @@ fn what_can_not_be_reported_is_said() {
     let dir = workplace();
     for (args, said) in [
         (vec!["report", "nowhere"], "20260301-100000-k3v9"),
-        (vec!["report", "20260301-100000-k3v9", "--format", "pdf"], "one of all, json, html, terminal"),
+        (vec!["report", "20260301-100000-k3v9", "--format", "pdf"], "one of all, json, html, hlog, terminal"),
         (vec!["report"], "--help"),
     ] {
         let output = chaos(dir.path(), &args);

@@ -11,9 +11,11 @@ use chaos::fault::latency::Latency;
 use chaos::fault::step::{Op, Packets, Step};
 use chaos::load::record::Stats;
 use chaos::plan::{FaultPlan, LoadPlan, PhasePlan, Plan};
+use chaos::slo::search::End;
 use chaos::spec::expr::{Check, Condition, Metric, Op as Compare, Quantity, Series, Term};
 use chaos::spec::{Limits, Located, Named, Replicas, Slo};
 use chaos::units::{Duration, NS_PER_S, Ratio};
+use chaos::verdict::{CapacityReport, TrialReport};
 
 /// What varies between samples.
 #[derive(Clone)]
@@ -379,5 +381,31 @@ impl Sample {
         let good = stats.boxes.good;
         stats.slo_good = BTreeMap::from([(slo("availability"), good), (slo("fast"), fast.min(good))]);
         stats
+    }
+}
+
+/// What a search came to, with names that act.
+pub fn capacity(suffix: &str) -> CapacityReport {
+    let trial = |rate_per_s, held: Option<bool>| TrialReport {
+        rate_per_s,
+        from_s: 1.0,
+        to_s: 2.0,
+        requests: 400,
+        not_good: 3,
+        not_good_below: 0.019_3,
+        held,
+        why: (held != Some(true)).then(|| format!("p99(latency) < 50ms was {suffix}")),
+    };
+    CapacityReport {
+        phase: format!("slow-api{suffix}"),
+        load: format!("shoppers{suffix}"),
+        end: End::Found,
+        with_fault: true,
+        held_per_s: Some(400.0),
+        broke_per_s: Some(420.5),
+        sentence: format!("400/s held{suffix}"),
+        lost_ratio: Some(0.67),
+        lost_against: Some(format!("healthy{suffix}")),
+        trials: vec![trial(400.0, Some(true)), trial(420.5, Some(false)), trial(800.0, None)],
     }
 }
