@@ -11,6 +11,7 @@ mod charts;
 mod figures;
 mod html;
 pub mod json;
+pub mod load;
 mod markup;
 mod plot;
 mod series;
