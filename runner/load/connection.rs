@@ -148,7 +148,7 @@ impl<R: Reader + Default> Connection<R> {
 
     /// Goes as far as the socket allows. After [`Event::Unfinished`] call it again, soon, with the same
     /// `ready`.
-    pub fn advance(&mut self, ready: Ready, buffer: &mut [u8]) -> Event {
+    pub fn advance(&mut self, ready: Ready, buffer: &mut [u8], memory: &mut R::Memory) -> Event {
         if self.stage == Stage::Connecting {
             return self.connected(ready);
         }
@@ -157,7 +157,7 @@ impl<R: Reader + Default> Connection<R> {
             // be read; a failed write only ends the writing.
             self.send_rest();
         }
-        if ready.readable() { self.receive(ready, buffer) } else { Event::Pending }
+        if ready.readable() { self.receive(ready, buffer, memory) } else { Event::Pending }
     }
 
     fn connected(&mut self, ready: Ready) -> Event {
@@ -204,7 +204,7 @@ impl<R: Reader + Default> Connection<R> {
         }
     }
 
-    fn receive(&mut self, ready: Ready, buffer: &mut [u8]) -> Event {
+    fn receive(&mut self, ready: Ready, buffer: &mut [u8], memory: &mut R::Memory) -> Event {
         for _ in 0..READS_AT_ONCE {
             let read = match self.socket.read(buffer) {
                 Ok(read) => read,
@@ -225,7 +225,7 @@ impl<R: Reader + Default> Connection<R> {
                 return self.ended();
             }
             self.answering = true;
-            match self.reader.feed(&buffer[..read]) {
+            match self.reader.feed(&buffer[..read], memory) {
                 Ok(Progress::Partial) => {}
                 Ok(Progress::Complete(answer)) => {
                     let whole = matches!(self.unsent, Unsent::Nothing);
