@@ -102,8 +102,8 @@ const AFTER_HELP: &str = "Latency is counted from the instant at which a request
     6 if stopped by Ctrl-C; the summary is printed all the same.";
 
 /// Runs the verb.
-pub fn run(args: Args) -> Result<Exit> {
-    let plan = plan(&args)?;
+pub fn run(args: &Args) -> Result<Exit> {
+    let plan = plan(args)?;
     let endpoints = endpoints(&args.resolve)?;
     for file in [&args.json, &args.html].into_iter().flatten() {
         writable(file)?;
@@ -149,6 +149,9 @@ fn page(judgement: &Judgement, entries: &[crate::event::Entry]) -> String {
 
 /// Fails now rather than after an hour of load, where a file can't be written.
 fn writable(file: &Path) -> Result<()> {
+    if file.is_dir() {
+        return Err(Error::mistake(format!("{} is a folder", file.display())).hint("name a file in it"));
+    }
     let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
     std::fs::create_dir_all(folder).map_err(|error| {
         Error::environment(format!("could not make the folder of {}", file.display()))

@@ -40,7 +40,7 @@ enum Verb {
     /// Run an experiment to its verdict.
     Run(run::Args),
     /// Send load at a URL and say how it was answered.
-    Load(load::Args),
+    Load(Box<load::Args>),
     /// Print what a run would do, touching nothing.
     Plan(plan::Args),
     /// Check experiments and report every mistake.
@@ -72,7 +72,7 @@ pub fn main() -> Exit {
     };
     let ended = match cli.verb {
         Verb::Run(args) => run::run(args),
-        Verb::Load(args) => load::run(args),
+        Verb::Load(args) => load::run(&args),
         Verb::Plan(args) => plan::run(&args),
         Verb::Validate(args) => validate::run(args),
         Verb::Schema(args) => schema::run(args),

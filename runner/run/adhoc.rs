@@ -24,6 +24,8 @@ use crate::view::View;
 /// How often it is looked whether everything asked for has come: the generator itself reports that often.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(50);
 
+const NS_PER_MS: u64 = 1_000_000;
+
 /// A load to be sent.
 pub struct Adhoc {
     /// Of one load and one phase, which lasts as long as the load may.
@@ -99,17 +101,20 @@ impl Adhoc {
     pub async fn run(mut self) -> Result<Vec<Entry>> {
         let (sender, mut happenings) = mpsc::channel(HAPPENINGS);
         let signals = forward_signals(sender)?;
+        let waiting = self.started.plan.loads.iter().any(|plan| plan.load.users.is_some());
+        let setup = Setup { answers: self.requests.filter(|_| waiting), ..self.setup };
+        let lasts_ns = match self.requests {
+            Some(requests) if !waiting => last_ns(&self.started.plan, requests),
+            _ => longest(&self.started.plan).as_ns(),
+        };
+        for phase in &mut self.started.plan.phases {
+            phase.longest = Duration::from_ms(lasts_ns.div_ceil(NS_PER_MS));
+        }
         let plan = self.started.plan.clone();
         let clock = Clock::start();
         self.started.wall = jiff::Timestamp::now().to_string();
         let mut notes = Notes { entries: Vec::new(), view: self.view, clock };
-        let waiting = plan.loads.iter().any(|plan| plan.load.users.is_some());
-        let setup = Setup { answers: self.requests.filter(|_| waiting), ..self.setup };
         notes.note(Event::Started(Box::new(self.started)));
-        let lasts_ns = match self.requests {
-            Some(requests) if !waiting => last_ns(&plan, requests),
-            _ => longest(&plan).as_ns(),
-        };
         let generator = Generator::start(&plan.loads, &self.endpoints, clock, setup).await?;
         let begin_ns = generator.begin_ns();
         // An arrival due at the very end is still one of them, and none is due at the very start.

@@ -21,6 +21,17 @@ fn chaos(args: &[&str]) -> Output {
     command(args).output().expect("chaos runs")
 }
 
+/// Where the machine was too busy to send on time, the program says so instead of judging: it is asked again.
+fn on_time(mut call: impl FnMut() -> Output) -> Output {
+    for _ in 0..4 {
+        let output = call();
+        if output.status.code() != Some(5) {
+            return output;
+        }
+    }
+    call()
+}
+
 fn url(server: &Server, path: &str) -> String {
     format!("http://{}{path}", server.address)
 }
@@ -48,7 +59,8 @@ fn a_load_is_sent_to_the_last_request_and_summed_up() {
     let dir = tempfile::tempdir().expect("a directory");
     let (json, html) = (dir.path().join("sub/load.json"), dir.path().join("load.html"));
     let mut call = command(&[&url(&server, "/"), "--rate", "100/s", "--duration", "1s", "--slo", "p50 < 5s"]);
-    let output = call.arg("--json").arg(&json).arg("--html").arg(&html).output().expect("chaos runs");
+    call.arg("--json").arg(&json).arg("--html").arg(&html);
+    let output = on_time(|| call.output().expect("chaos runs"));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let summary = text(&output.stdout);
     for line in ["HELD  http://127.0.0.1:", "\n100/s, constant, for 1s\n", "\nrequests  100 due, 100/s\n"] {
@@ -74,7 +86,7 @@ fn what_is_asked_decides_the_exit() {
     let call = |server: &Server, more: &[&str]| {
         let url = url(server, "/");
         let args = [url.as_str(), "--requests", "20", "--rate", "100/s", "--json", "-", "--quiet"];
-        answered(&chaos(&[&args[..], more].concat()))
+        answered(&on_time(|| chaos(&[&args[..], more].concat())))
     };
     for (server, more, exit, good) in [
         (&slow, &["--slo", "p99 < 5s", "--slo", "good == 100%"][..], 0, 20),
@@ -118,7 +130,7 @@ fn requests_are_as_the_flags_say() {
     let (url, resolve) = (format!("http://shop.test:{port}/cart?a=b"), format!("shop.test:{port}:127.0.0.1"));
     let body = format!("@{}", file.display());
     let args = [url.as_str(), "--resolve", &resolve, "--requests", "1", "-H", "X-A: b:c", "-d", &body];
-    let output = chaos(&[&args[..], &["--method", "put"]].concat());
+    let output = on_time(|| chaos(&[&args[..], &["--method", "put"]].concat()));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let seen = server.seen.lock().expect("seen");
     let (head, body) = seen[0].split_once("\r\n\r\n").expect("a head");
