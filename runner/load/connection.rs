@@ -84,6 +84,24 @@ pub struct Broken {
     pub stale: bool,
     /// True if no byte of the request was taken by the kernel.
     pub unsent: bool,
+    /// What was met, for people.
+    pub cause: Cause,
+}
+
+/// What a connection met that broke it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// An error of the socket, by its number.
+    Os(i32),
+    /// Something that can be said in words.
+    Words(&'static str),
+}
+
+impl Cause {
+    /// The cause behind a socket's error.
+    pub fn of(error: &io::Error) -> Self {
+        error.raw_os_error().map_or(Self::Words("the socket failed"), Self::Os)
+    }
 }
 
 impl<R: Reader + Default> Connection<R> {
@@ -114,6 +132,11 @@ impl<R: Reader + Default> Connection<R> {
         self.stage
     }
 
+    /// True while an answer has begun and is not complete.
+    pub const fn is_answering(&self) -> bool {
+        self.answering && matches!(self.stage, Stage::Busy)
+    }
+
     /// Its socket, to be watched.
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -134,7 +157,10 @@ impl<R: Reader + Default> Connection<R> {
             Ok(sent) if sent == bytes.len() => Event::Pending,
             Ok(sent) => self.keep(wired, sent),
             Err(error) if would_block(&error) => self.keep(wired, 0),
-            Err(error) => Event::Broken(Broken { class: Class::of(&error), stale: self.kept, unsent: true }),
+            Err(error) => {
+                let (class, cause) = (Class::of(&error), Cause::of(&error));
+                Event::Broken(Broken { class, stale: self.kept, unsent: true, cause })
+            }
         }
     }
 
@@ -171,7 +197,8 @@ impl<R: Reader + Default> Connection<R> {
             }
             Ok(Some(error)) | Err(error) => error,
         };
-        Event::Broken(Broken { class: Class::of(&error), stale: false, unsent: true })
+        let (class, cause) = (Class::of(&error), Cause::of(&error));
+        Event::Broken(Broken { class, stale: false, unsent: true, cause })
     }
 
     fn send_rest(&mut self) {
@@ -214,7 +241,7 @@ impl<R: Reader + Default> Connection<R> {
                     // Of a connection that stands, the kernel's timeout is of the answer.
                     let class = Class::of(&error);
                     let late = class == Class::ConnectTimeout;
-                    return self.broken(if late { Class::AnswerTimeout } else { class });
+                    return self.broken(if late { Class::AnswerTimeout } else { class }, Cause::of(&error));
                 }
             };
             if self.stage == Stage::Idle {
@@ -234,7 +261,7 @@ impl<R: Reader + Default> Connection<R> {
                     self.kept = true;
                     return Event::Answered(Answer { reusable, ..answer });
                 }
-                Err(_) => return self.broken(Class::Protocol),
+                Err(malformed) => return self.broken(Class::Protocol, Cause::Words(malformed.0)),
             }
             // A short read took all there was; the next bytes are a new edge. But an end that came with
             // the same edge is not announced again.
@@ -251,15 +278,18 @@ impl<R: Reader + Default> Connection<R> {
                 self.stage = Stage::Idle;
                 Event::Answered(answer)
             }
-            None => self.broken(if self.answering { Class::Truncated } else { Class::Reset }),
+            None if self.answering => {
+                self.broken(Class::Truncated, Cause::Words("the connection was closed inside the answer"))
+            }
+            None => self.broken(Class::Reset, Cause::Words("the connection was closed without an answer")),
         }
     }
 
-    const fn broken(&self, class: Class) -> Event {
+    const fn broken(&self, class: Class, cause: Cause) -> Event {
         if matches!(self.stage, Stage::Idle) {
             return Event::Closed;
         }
-        Event::Broken(Broken { class, stale: self.kept && !self.answering, unsent: false })
+        Event::Broken(Broken { class, stale: self.kept && !self.answering, unsent: false, cause })
     }
 }
 

@@ -1,16 +1,25 @@
 //! Load: a schedule that is a pure function, an engine that keeps it, and a recorder of what came of it.
 //!
-//! [`Generator`] is the door. Behind it: [`schedule`] says when and what (pure), [`template`] and
+//! [`Generator`] is the door. Behind it: [`schedule`] says when and what (pure;
+//! [`offsets`] reads what it replays), [`template`] and
 //! [`request`] lay out the bytes, [`worker`] sends them on time over [`connection`]s whose answers a
 //! [`protocol`] reads (pure), [`recorder`] sorts what ended into intervals and [`window`] into the live
 //! view, and [`fitness`] says whether the generator itself can be believed.
 
+pub mod censoring;
+pub mod collector;
 pub mod connection;
+pub mod counts;
 pub mod engine;
+pub mod examples;
 pub mod fitness;
 pub mod flight;
+pub mod hist;
 pub mod lane;
+pub mod machine;
+pub mod offsets;
 pub mod outcome;
+pub mod packed;
 pub mod poll;
 pub mod pool;
 pub mod progress;
@@ -20,6 +29,8 @@ pub mod recorder;
 pub mod request;
 pub mod schedule;
 pub mod source;
+pub mod stretch;
+pub mod tally;
 pub mod template;
 pub mod window;
 pub mod worker;

@@ -33,6 +33,8 @@ pub struct Link {
     pub load: u32,
     /// Its address, as an index of the load's.
     pub address: u32,
+    /// When it was begun.
+    pub opened_ns: u64,
     /// The request it carries, or is being opened for.
     pub ticket: Option<Ticket>,
     /// Its place among the idle ones; [`BUSY`] while it is none of them.
@@ -43,8 +45,13 @@ const BUSY: u32 = u32::MAX;
 
 impl Link {
     /// A connection that is opened for a request.
-    pub const fn new(connection: Connection<Http1>, load: u32, address: u32, ticket: Ticket) -> Self {
-        Self { connection, load, address, ticket: Some(ticket), idle_at: BUSY }
+    pub const fn new(
+        connection: Connection<Http1>,
+        (load, address): (u32, u32),
+        opened_ns: u64,
+        ticket: Ticket,
+    ) -> Self {
+        Self { connection, load, address, opened_ns, ticket: Some(ticket), idle_at: BUSY }
     }
 }
 

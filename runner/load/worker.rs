@@ -10,10 +10,11 @@
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use super::connection::{Connection, Event, READ_BYTES, Stage};
+use super::connection::{Cause, Connection, Event, READ_BYTES, Stage};
+use super::examples::{Case, Examples};
 use super::flight::{Flight, Flights, Ticket};
-use super::lane::{Control, Lane};
-use super::outcome::{Class, End, Sample};
+use super::lane::{Control, Lane, Mailbox, Switch};
+use super::outcome::{Class, End, Example, Opened, Sample};
 use super::poll::{self, Poll, Ready};
 use super::pool::{Link, Pool};
 use super::progress::{Fared, Progress};
@@ -22,6 +23,7 @@ use super::protocol::http1::LastHead;
 use super::schedule::Arrival;
 use super::window::{Now, OVERDUE_NS};
 use crate::clock::Clock;
+use crate::units::Duration;
 
 /// How often ended arrivals are handed over: the live view is at most this much behind.
 const HAND_OVER_NS: u64 = 50_000_000;
@@ -46,6 +48,10 @@ pub struct Batch {
     pub thread: u32,
     /// In the order in which they ended.
     pub samples: Vec<Sample>,
+    /// Connections opened.
+    pub opened: Vec<Opened>,
+    /// Of each class of errors that a load met for the first time on this thread, what it was.
+    pub examples: Vec<Example>,
     /// The present as of this batch.
     pub now: Now,
 }
@@ -87,9 +93,12 @@ pub struct Worker {
     flights: Flights,
     pool: Pool,
     control: Arc<Control>,
+    mailbox: Arc<Mailbox>,
     manner: Manner,
     outbox: mpsc::Sender<Batch>,
     batch: Vec<Sample>,
+    opened: Vec<Opened>,
+    examples: Examples,
     buffer: Box<[u8]>,
     last_head: LastHead,
     scratch: Vec<u8>,
@@ -105,7 +114,7 @@ impl Worker {
         (clock, begin_ns, unix_zero_ms): (Clock, u64, u64),
         poll: Poll,
         lanes: Vec<Lane>,
-        control: Arc<Control>,
+        (control, mailbox): (Arc<Control>, Arc<Mailbox>),
         manner: Manner,
         outbox: mpsc::Sender<Batch>,
     ) -> Self {
@@ -117,9 +126,12 @@ impl Worker {
             unix_zero_ms,
             poll,
             flights: Flights::new(lanes.len()),
+            examples: Examples::new(lanes.len()),
+            opened: Vec::new(),
             pool: Pool::new(lanes.iter().map(|lane| lane.prepared.addresses.len())),
             lanes,
             control,
+            mailbox,
             manner,
             outbox,
             batch: Vec::with_capacity(BATCH),
@@ -139,9 +151,14 @@ impl Worker {
         let started_ns = self.clock.now_ns();
         let mut hand_over_ns = started_ns + HAND_OVER_NS;
         let mut ready = Vec::new();
+        let mut until_ns = u64::MAX;
         loop {
+            for Switch { load, at_ns, schedule } in self.mailbox.switches() {
+                self.lanes[load].source.switch(at_ns, schedule);
+            }
             self.look();
             let now_ns = self.release();
+            self.progress.looked(now_ns, until_ns);
             self.expire(now_ns);
             if now_ns >= hand_over_ns || self.batch.len() >= BATCH {
                 self.hand_over(now_ns);
@@ -150,7 +167,7 @@ impl Worker {
             if self.is_over(now_ns) {
                 break;
             }
-            let until_ns = self.wake_ns(now_ns).min(hand_over_ns);
+            until_ns = self.wake_ns(now_ns).min(hand_over_ns);
             let until_mono_ns = if until_ns <= now_ns { 0 } else { self.clock.to_mono(until_ns) };
             self.poll.wait(until_mono_ns, &mut ready).expect("an epoll of our own can be waited for");
             // First what came due while waiting: a full load's arrivals must not take the places that open
@@ -272,6 +289,7 @@ impl Worker {
             number: arrival.number,
             intended_ns,
             sent_ns: now_ns,
+            first_byte_ns: 0,
             connection: u32::MAX,
             retried: false,
         });
@@ -292,12 +310,12 @@ impl Worker {
         });
         match opened {
             Ok(connection) => {
-                self.pool.put(number, Link::new(connection, load as u32, address, ticket));
+                self.pool.put(number, Link::new(connection, (load as u32, address), self.now_ns, ticket));
                 self.flights.get_mut(ticket).connection = number;
             }
             Err(error) => {
                 self.pool.give_back(number);
-                self.land(ticket, Class::of(&error).end(), 0);
+                self.broke(ticket, address, true, Class::of(&error), Cause::of(&error));
             }
         }
     }
@@ -326,7 +344,15 @@ impl Worker {
         if event == Event::Unfinished {
             self.unfinished.push(ready);
         }
+        // An answer that comes at once has its first byte with its last.
+        let begun = link.connection.is_answering().then_some(link.ticket).flatten();
         self.look();
+        if let Some(ticket) = begun {
+            let flight = self.flights.get_mut(ticket);
+            if flight.first_byte_ns == 0 {
+                flight.first_byte_ns = self.now_ns;
+            }
+        }
         self.follow(number, event);
         // Between two sockets the schedule has its turn.
         self.release();
@@ -339,6 +365,8 @@ impl Worker {
             Event::Pending | Event::Unfinished => {}
             Event::Connected => {
                 let ticket = link.ticket.expect("a connection is opened for a request");
+                let (load, at_ns) = (link.load, link.opened_ns);
+                self.opened.push(Opened { load, at_ns, connect_ns: self.now_ns - at_ns, tls_ns: 0 });
                 self.send(number, ticket);
             }
             Event::Answered(answer) => {
@@ -349,6 +377,7 @@ impl Worker {
             Event::Broken(broken) => {
                 let ticket = link.ticket.take().expect("only what is under way breaks");
                 let (load, address) = (link.load as usize, link.address);
+                let connecting = link.connection.stage() == Stage::Connecting;
                 self.pool.close(number);
                 let flight = self.flights.get_mut(ticket);
                 let request = &self.lanes[load].prepared.requests[flight.request as usize];
@@ -359,7 +388,7 @@ impl Worker {
                     flight.retried = true;
                     self.open(load, address, ticket);
                 } else {
-                    self.land(ticket, broken.class.end(), 0);
+                    self.broke(ticket, address, connecting, broken.class, broken.cause);
                 }
             }
             Event::Closed => self.pool.close(number),
@@ -368,10 +397,27 @@ impl Worker {
 
     fn answered(&mut self, ticket: Ticket, answer: Answer) {
         let flight = self.flights.get_mut(ticket);
-        let prepared = &self.lanes[flight.load as usize].prepared;
-        let good = prepared.expects(flight.request, answer.status);
-        let end = if good { End::Good(answer.status) } else { End::Bad(answer.status) };
-        self.land(ticket, end, answer.bytes);
+        let (load, request) = (flight.load, flight.request);
+        let lane = &self.lanes[load as usize];
+        if lane.prepared.expects(request, answer.status) {
+            self.land(ticket, End::Good(answer.status), answer.bytes);
+            return;
+        }
+        let address = lane.prepared.requests[request as usize].address;
+        self.examples.meet(load, Class::Status, self.now_ns, || {
+            case(lane, request, address).status(answer.status, lane.prepared.expected(request))
+        });
+        self.land(ticket, End::Bad(answer.status, Class::Status), answer.bytes);
+    }
+
+    /// Ends a request under way whose connection broke, or could not be had.
+    fn broke(&mut self, ticket: Ticket, address: u32, connecting: bool, class: Class, cause: Cause) {
+        let flight = self.flights.get_mut(ticket);
+        let (load, request) = (flight.load, flight.request);
+        let lane = &self.lanes[load as usize];
+        self.examples
+            .meet(load, class, self.now_ns, || case(lane, request, address).broken(connecting, cause));
+        self.land(ticket, class.end(), 0);
     }
 
     /// Ends a request under way.
@@ -382,20 +428,36 @@ impl Worker {
         self.note(load, end, (flight.intended_ns, flight.sent_ns, now_ns), bytes);
         self.lanes[load].source.ended(now_ns - self.begin_ns);
         if let Some(sample) = self.batch.last_mut() {
+            sample.request = flight.request;
             sample.retried = flight.retried;
+            sample.first_byte_ns = match end {
+                End::Good(_) | End::Bad(..) if flight.first_byte_ns == 0 => now_ns,
+                _ => flight.first_byte_ns,
+            };
         }
     }
 
     /// Notes how an arrival ended; the instants are when it was intended, sent and ended.
     fn note(&mut self, load: usize, end: End, (intended_ns, sent_ns, ended_ns): (u64, u64, u64), bytes: u64) {
         let slos = match end {
-            End::Good(status) | End::Bad(status) => {
+            End::Good(status) | End::Bad(status, _) => {
                 self.lanes[load].prepared.good_for(status, ended_ns - intended_ns)
             }
             _ => 0,
         };
         let load = load as u32;
-        self.batch.push(Sample { load, end, intended_ns, sent_ns, ended_ns, bytes, slos, retried: false });
+        self.batch.push(Sample {
+            load,
+            request: 0,
+            end,
+            intended_ns,
+            sent_ns,
+            first_byte_ns: 0,
+            ended_ns,
+            bytes,
+            slos,
+            retried: false,
+        });
     }
 
     /// Gives up what has run into its timeout.
@@ -405,9 +467,16 @@ impl Worker {
             while let Some((ticket, flight)) = self.flights.oldest(load)
                 && flight.intended_ns.saturating_add(timeout_ns) <= now_ns
             {
-                let number = flight.connection;
-                let connecting = self.pool.get(number).connection.stage() == Stage::Connecting;
-                let class = if connecting { Class::ConnectTimeout } else { Class::AnswerTimeout };
+                let (number, request) = (flight.connection, flight.request);
+                let link = self.pool.get(number);
+                let class = match link.connection.stage() {
+                    Stage::Connecting => Class::ConnectTimeout,
+                    Stage::Busy | Stage::Idle if link.connection.is_answering() => Class::BodyTimeout,
+                    Stage::Busy | Stage::Idle => Class::AnswerTimeout,
+                };
+                let (lane, address) = (&self.lanes[load], link.address);
+                self.examples
+                    .meet(load as u32, class, now_ns, || case(lane, request, address).timed_out(class));
                 self.pool.close(number);
                 self.land(ticket, class.end(), 0);
             }
@@ -455,6 +524,21 @@ impl Worker {
         };
         let samples = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
         // Nobody listens any more only when the generator was dropped: then there is nobody to tell.
-        let _ = self.outbox.send(Batch { thread: self.thread, samples, now });
+        let _ = self.outbox.send(Batch {
+            thread: self.thread,
+            samples,
+            opened: std::mem::take(&mut self.opened),
+            examples: self.examples.take(),
+            now,
+        });
+    }
+}
+
+/// What an example of an error tells of a request.
+fn case(lane: &Lane, request: u32, address: u32) -> Case<'_> {
+    Case {
+        request: lane.names.get(request as usize).map_or("", String::as_str),
+        to: lane.prepared.addresses[address as usize],
+        timeout: Duration::from_ns(lane.timeout_ns),
     }
 }

@@ -6,6 +6,9 @@
 
 use serde_json::Value;
 
+use crate::slo::search::End;
+use crate::verdict::LoadReport;
+
 /// The most characters of a name that is shown; the whole is in report.json.
 pub const NAME_MAX_CHARS: usize = 200;
 
@@ -49,6 +52,21 @@ pub fn ms(value: f64) -> String {
     } else {
         format!("{} µs", three_digits(value * 1e3))
     }
+}
+
+/// A latency percentile by its name in report.json, as `212 ms`, or `≥ 2.00 s` where it is a lower bound.
+pub fn latency(load: &LoadReport, name: &str) -> Option<String> {
+    let latency = load.latency_ms?;
+    let value = match name {
+        "p50" => latency.p50,
+        "p90" => latency.p90,
+        "p95" => latency.p95,
+        "p99" => latency.p99,
+        "p999" => latency.p999,
+        _ => latency.max,
+    };
+    let at_least = load.latency_at_least.iter().any(|bound| bound == name);
+    Some(if at_least { format!("≥ {}", ms(value)) } else { ms(value) })
 }
 
 /// A round time on an axis, given in milliseconds: `5 ms`, `1 s`, `200 µs`.
@@ -104,6 +122,25 @@ pub fn count(value: u64) -> String {
 /// Events a second, without the unit: `2,000`, `0.50`.
 pub fn rate(per_s: f64) -> String {
     if per_s >= 99.95 { count(per_s.round() as u64) } else { three_digits(per_s) }
+}
+
+/// A capacity in a few words: `shoppers holds 410/s, not 430/s: 67% less than in healthy`.
+pub fn capacity(capacity: &crate::verdict::CapacityReport) -> String {
+    let load = clean(&capacity.load, NAME_MAX_CHARS);
+    let mut out = match (capacity.held_per_s, capacity.end) {
+        (Some(held), End::Found) => format!("{load} holds {}/s", rate(held)),
+        (Some(held), _) => format!("{load} holds at least {}/s", rate(held)),
+        (None, _) => format!("{load} holds no rate that was tried"),
+    };
+    if let Some(broke) = capacity.broke_per_s {
+        out.push_str(&format!(", not {}/s", rate(broke)));
+    }
+    if let (Some(lost), Some(against)) = (capacity.lost_ratio, &capacity.lost_against) {
+        let change = if lost >= 0.0 { "less" } else { "more" };
+        let against = clean(against, NAME_MAX_CHARS);
+        out.push_str(&format!(": {:.0}% {change} than in {against}", lost.abs() * 100.0));
+    }
+    out
 }
 
 /// A round rate on an axis: `2,000`, `3`, `0.5`.

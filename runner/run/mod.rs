@@ -7,6 +7,7 @@
 pub mod adhoc;
 mod live;
 mod scribe;
+mod seek;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,6 +4,7 @@
 //! Start at [`parse`].
 
 mod check;
+mod check_arrivals;
 mod check_judging;
 mod check_requests;
 pub mod decode;
@@ -13,6 +14,7 @@ pub mod expr;
 mod expr_condition;
 mod expr_decode;
 mod expr_parse;
+pub mod find_rate;
 mod interpolate;
 pub mod located;
 mod names;
@@ -20,14 +22,17 @@ pub mod node;
 mod overrides;
 mod reference;
 mod schema;
+pub mod shape;
 pub mod url;
 pub mod words;
 pub mod yaml;
 
 pub use experiment::*;
+pub use find_rate::FindRate;
 pub use located::{Located, Named};
 pub use reference::reference;
 pub use schema::json_schema;
+pub use shape::Shape;
 pub use words::*;
 
 use std::collections::BTreeMap;

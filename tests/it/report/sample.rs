@@ -107,6 +107,7 @@ impl Sample {
             starts: Duration::from_s(starts_s),
             longest: Duration::from_s(longest_s),
             until_steady,
+            find_rate: None,
             faults,
         };
         Plan {
@@ -312,10 +313,7 @@ impl Sample {
             },
         );
         note(end_ns, Event::Phase { name: None, at_ns: end_ns });
-        note(
-            end_ns,
-            Event::Generator(Generator { cpu_ratio: Some(0.31), saturated: false, why: String::new() }),
-        );
+        note(end_ns, Event::Generator(Generator { cpu_ratio: Some(0.31), ..Generator::default() }));
         note(end_ns + 60_000_000, Event::Finished);
         entries
     }
