@@ -88,6 +88,9 @@ pub struct Args {
     /// Save what was measured as JSON; `-` prints it instead of the summary.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Save latencies as an HdrHistogram log, which `chaos hist` and HdrHistogram's own tools read.
+    #[arg(long, value_name = "FILE")]
+    hlog: Option<PathBuf>,
     /// Save a page with plots.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -105,9 +108,9 @@ const AFTER_HELP: &str = "Latency is counted from the instant at which a request
 pub fn run(args: &Args) -> Result<Exit> {
     let plan = plan(args)?;
     let endpoints = endpoints(&args.resolve)?;
-    for file in [&args.json, &args.html].into_iter().flatten() {
-        writable(file)?;
-    }
+    let printed = |file: &&PathBuf| file.as_path() == Path::new("-");
+    let files = [&args.json, &args.hlog, &args.html].into_iter().flatten();
+    files.filter(|file| !printed(file)).try_for_each(|file| writable(file))?;
     let mode = if args.quiet { Mode::Quiet } else { Mode::Auto };
     let adhoc = Adhoc {
         started: started(plan.clone(), super::run::command_line()),
@@ -119,8 +122,10 @@ pub fn run(args: &Args) -> Result<Exit> {
     let entries = super::runtime()?.block_on(adhoc.run())?;
     let judgement = judge_load(&plan, &entries);
     let answered = load::of(&judgement);
-    if let Some(file) = &args.html {
-        output::replace(file, page(&judgement, &entries).as_bytes())?;
+    for (name, file) in [("hlog", &args.hlog), ("html", &args.html)] {
+        if let Some(file) = file {
+            output::replace(file, report(name, &judgement, &entries).as_bytes())?;
+        }
     }
     say(&answered, args.json.as_deref())?;
     Exit::from_code(judgement.exit_code)
@@ -137,14 +142,15 @@ fn say(answered: &Answered, json: Option<&Path>) -> Result<()> {
     print(&load::terminal(answered, ink_for(&std::io::stdout())))
 }
 
-fn page(judgement: &Judgement, entries: &[crate::event::Entry]) -> String {
+/// The form of report called `name`, as of any run.
+fn report(name: &str, judgement: &Judgement, entries: &[crate::event::Entry]) -> String {
     let started = entries.iter().find_map(|entry| match &entry.event {
         crate::event::Event::Started(started) => Some(started),
         _ => None,
     });
     let started = started.expect("the first event is `started`");
-    let html = FORMATS.iter().find(|format| format.name == "html").expect("a page is one of the formats");
-    (html.render)(&Case { started, entries, judgement, cut_short: None, dir: "" }, Ink::Plain)
+    let format = FORMATS.iter().find(|format| format.name == name).expect("it is one of the formats");
+    (format.render)(&Case { started, entries, judgement, cut_short: None, dir: "" }, Ink::Plain)
 }
 
 /// Fails now rather than after an hour of load, where a file can't be written.

@@ -141,10 +141,27 @@ fn figures(load: &LoadReport, ink: Ink) -> Vec<String> {
             rows.push(row(what, &said, ink));
         }
     }
-    for (what, hist) in [("latency", load.latency_ms), ("service", load.service_ms)] {
-        rows.push(row(what, &hist.map_or_else(|| "no data".into(), percentiles), ink));
+    for (class, example) in &load.examples {
+        let said = format!("{}: {}", text::clean(class, 40), text::clean(example, text::NAME_MAX_CHARS));
+        rows.push(row("such as", &said, ink));
+    }
+    rows.push(row("latency", &latency(load), ink));
+    rows.push(row("service", &load.service_ms.map_or_else(|| "no data".into(), percentiles), ink));
+    for (what, hist) in [("1st byte", load.first_byte_ms), ("connect", load.connect_ms), ("tls", load.tls_ms)]
+    {
+        rows.extend(hist.map(|hist| row(what, &percentiles(hist), ink)));
     }
     rows
+}
+
+/// As [`percentiles`], with `≥` where all that is known is that a request took at least as long.
+fn latency(load: &LoadReport) -> String {
+    let figures = ["p50", "p90", "p99", "p99.9", "max"].map(|name| {
+        let key = name.replace('.', "");
+        text::latency(load, &key).map(|value| format!("{name} {value:<9}"))
+    });
+    let known: Option<Vec<String>> = figures.into_iter().collect();
+    known.map_or_else(|| "no data".into(), |figures| figures.join("").trim_end().to_owned())
 }
 
 /// `p50 0.31 ms  p90 …`.

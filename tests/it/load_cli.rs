@@ -59,7 +59,8 @@ fn a_load_is_sent_to_the_last_request_and_summed_up() {
     let dir = tempfile::tempdir().expect("a directory");
     let (json, html) = (dir.path().join("sub/load.json"), dir.path().join("load.html"));
     let mut call = command(&[&url(&server, "/"), "--rate", "100/s", "--duration", "1s", "--slo", "p50 < 5s"]);
-    call.arg("--json").arg(&json).arg("--html").arg(&html);
+    let log = dir.path().join("load.hlog");
+    call.arg("--json").arg(&json).arg("--html").arg(&html).arg("--hlog").arg(&log);
     let output = on_time(|| call.output().expect("chaos runs"));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let summary = text(&output.stdout);
@@ -73,6 +74,8 @@ fn a_load_is_sent_to_the_last_request_and_summed_up() {
     let saved: Value = serde_json::from_slice(&std::fs::read(json).expect("saved")).expect("JSON");
     assert_eq!((&saved["schema"], &saved["load"]["good"]), (&"chaos.load/1".into(), &100.into()));
     assert_eq!(saved["load"]["rate_per_s"], 100.0);
+    let hist = Command::new(env!("CARGO_BIN_EXE_chaos")).arg("hist").arg(log).output().expect("chaos runs");
+    assert!(hist.status.success() && text(&hist.stdout).contains("100"), "{}", text(&hist.stderr));
     let page = std::fs::read_to_string(html).expect("saved");
     assert!(page.contains("100/s, constant, for 1s") && page.contains("</html>"));
     assert!(!page.contains("chaos report"), "there is no journal to make it from again");
