@@ -69,7 +69,7 @@ impl Concluded {
 }
 
 /// Writes `path` by way of a file beside it, so that readers and crashes see the old one or the new one.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |error| Error::environment(format!("could not write {}", path.display())).because(error);
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).map_err(failed)?;

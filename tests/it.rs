@@ -8,6 +8,7 @@ mod it {
     mod lab;
     mod layering;
     mod load;
+    mod load_cli;
     mod load_requests;
     mod netem;
     mod report;

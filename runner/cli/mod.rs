@@ -7,6 +7,7 @@ mod doctor;
 mod hist;
 mod inside;
 mod lab;
+mod load;
 mod load_file;
 mod plan;
 mod recover;
@@ -39,11 +40,13 @@ const EXIT_CODES: &str = "Exit codes: 0 held, 1 failed, 2 mistake in the experim
 enum Verb {
     /// Run an experiment to its verdict.
     Run(run::Args),
+    /// Send load at a URL and say how it was answered.
+    Load(Box<load::Args>),
     /// Print what a run would do, touching nothing.
     Plan(plan::Args),
     /// Check experiments and report every mistake.
     Validate(validate::Args),
-    /// Print a JSON Schema: of experiments, or of report.json.
+    /// Print a JSON Schema: of experiments, of report.json, or of what `chaos load --json` saves.
     Schema(schema::Args),
     /// Judge a run again and remake its reports from its journal.
     Report(report::Args),
@@ -72,6 +75,7 @@ pub fn main() -> Exit {
     };
     let ended = match cli.verb {
         Verb::Run(args) => run::run(args),
+        Verb::Load(args) => load::run(&args),
         Verb::Plan(args) => plan::run(&args),
         Verb::Validate(args) => validate::run(args),
         Verb::Schema(args) => schema::run(args),

@@ -54,7 +54,7 @@ pub fn run(args: Args) -> Result<Exit> {
 }
 
 /// The command line as it was typed, quoted where a shell would need it.
-fn command_line() -> String {
+pub(super) fn command_line() -> String {
     let quoted = |word: String| {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:@%+,".contains(c);
         if !word.is_empty() && word.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! `chaos schema`: prints a JSON Schema, of experiments for editors or of report.json for scripts.
+//! `chaos schema`: prints a JSON Schema, of experiments for editors, of report.json and of load.json for scripts.
 
 use crate::error::{Error, Exit, Result};
 use crate::spec;
@@ -18,6 +18,8 @@ enum Of {
     Experiment,
     /// The report.json that a run leaves behind.
     Report,
+    /// What `chaos load --json FILE` saves.
+    Load,
 }
 
 /// Prints the schema.
@@ -26,6 +28,7 @@ pub fn run(args: Args) -> Result<Exit> {
     let schema = match args.of {
         Of::Experiment => spec::json_schema(),
         Of::Report => schemars::schema_for!(crate::verdict::Judgement).to_value(),
+        Of::Load => crate::report::load::schema(),
     };
     let text = serde_json::to_string_pretty(&schema)
         .map_err(|error| Error::mistake("could not write the schema").because(error))?;

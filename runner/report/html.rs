@@ -57,7 +57,11 @@ fn opening(page: &mut Page, case: &Case<'_>) {
     if let Some(why) = &judgement.why {
         page.raw("<p class=\"why\">").prose(why).raw("</p>");
     }
-    page.raw("<p class=\"meta\"><span>run ").text(&judgement.run).raw("</span><span><time");
+    page.raw("<p class=\"meta\">");
+    if !judgement.run.is_empty() {
+        page.element("<span>run ", &judgement.run, "</span>");
+    }
+    page.raw("<span><time");
     page.attr("datetime", &judgement.started)
         .raw(">")
         .text(&wall(&judgement.started))
@@ -94,7 +98,7 @@ const fn verdict_class(verdict: Verdict) -> &'static str {
 fn footer(page: &mut Page, case: &Case<'_>) {
     page.raw("<footer><p>Made by chaos ").text(&case.started.version);
     page.raw(concat!(
-        " from the run's journal alone. A request belongs to the phase in which it was due, whenever it ended; ",
+        " from what was noted as it happened, and nothing else. A request belongs to the phase in which it was due, whenever it ended; ",
         "latency is counted from that instant, so a stalled server is seen as its users see it. Times are ",
         "kept to three significant digits, shares are rounded towards the worse.</p></footer>\n</main>\n<script>\n"
     ));

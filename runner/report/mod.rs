@@ -12,6 +12,7 @@ mod figures;
 mod hlog;
 mod html;
 pub mod json;
+pub mod load;
 mod markup;
 mod plot;
 mod series;

@@ -394,13 +394,19 @@ pub(super) fn environment(page: &mut Page, case: &Case<'_>) {
     page.raw("<section><h2>Do it again</h2><pre tabindex=\"0\"><code>")
         .copied(&started.command)
         .raw("</code></pre>");
-    page.raw("<p class=\"sub\">The same seed, the same containers and the same file give the same plan. <code>chaos report ");
-    page.text(&started.run).raw("</code> makes this page again from the journal.</p></section>");
-    page.raw("<section><h2>Environment</h2><dl class=\"environment\">");
+    // A load by itself is no run: it has neither a file nor a journal.
+    let is_run = !started.run.is_empty();
+    if is_run {
+        page.raw("<p class=\"sub\">The same seed, the same containers and the same file give the same plan. <code>chaos report ");
+        page.text(&started.run).raw("</code> makes this page again from the journal.</p>");
+    }
+    page.raw("</section><section><h2>Environment</h2><dl class=\"environment\">");
     let mut row = |name: &str, value: &str| {
         page.element("<div><dt>", name, "</dt><dd>").text(value).raw("</dd></div>");
     };
-    row("experiment file", &started.file);
+    if is_run {
+        row("experiment file", &started.file);
+    }
     row("seed", &started.plan.seed.to_string());
     row("chaos", &started.version);
     for (name, value) in &started.environment {

@@ -74,7 +74,7 @@ pub(crate) const fn verdict_word(verdict: Verdict) -> &'static str {
     }
 }
 
-const fn verdict_paint(verdict: Verdict) -> Paint {
+pub(crate) const fn verdict_paint(verdict: Verdict) -> Paint {
     match verdict {
         Verdict::Held => Paint::Good,
         Verdict::Failed | Verdict::Unhealed => Paint::Bad,

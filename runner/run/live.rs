@@ -511,7 +511,7 @@ impl<'r> Live<'r> {
     }
 }
 
-fn load_event(interval: Interval) -> Event {
+pub(super) fn load_event(interval: Interval) -> Event {
     Event::Load {
         load: interval.load,
         from_ns: interval.from_ns,

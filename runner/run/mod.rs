@@ -4,6 +4,7 @@
 //! its undo is on disk and the warden stands by; nothing is reported before everything is healed. The loop
 //! in the middle is `live.rs`.
 
+pub mod adhoc;
 mod live;
 mod scribe;
 mod seek;
@@ -167,8 +168,6 @@ fn create_journal(dir: &Path, clock: Clock) -> Result<Writer> {
 }
 
 fn started(run: &str, plan: &Plan, facts: Facts, file: &Path, command: &str) -> Started {
-    let clock_source =
-        std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource");
     let environment = [
         ("docker", facts.version),
         ("docker api", facts.api),
@@ -177,8 +176,6 @@ fn started(run: &str, plan: &Plan, facts: Facts, file: &Path, command: &str) -> 
         ("os", facts.os),
         ("storage driver", facts.storage_driver),
         ("daemon cpus", facts.cpus.to_string()),
-        ("runner cpus", std::thread::available_parallelism().map_or(1, usize::from).to_string()),
-        ("clock source", clock_source.map_or_else(|_| "unknown".into(), |name| name.trim().to_owned())),
     ];
     Started {
         schema: event::SCHEMA.into(),
@@ -188,8 +185,22 @@ fn started(run: &str, plan: &Plan, facts: Facts, file: &Path, command: &str) -> 
         file: file.display().to_string(),
         command: command.into(),
         plan: plan.clone(),
-        environment: environment.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        environment: environment
+            .into_iter()
+            .chain(runner_facts())
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect(),
     }
+}
+
+/// What the journal says of the machine that the load comes from.
+fn runner_facts() -> [(&'static str, String); 2] {
+    let clock_source =
+        std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+    [
+        ("runner cpus", std::thread::available_parallelism().map_or(1, usize::from).to_string()),
+        ("clock source", clock_source.map_or_else(|_| "unknown".into(), |name| name.trim().to_owned())),
+    ]
 }
 
 /// Everything a run needs besides its books.

@@ -4,12 +4,14 @@
 //! journal gives the same [`Judgement`], today and in a year; reports render it and add nothing. Its JSON
 //! form is report.json, whose schema `chaos schema report` prints.
 
+mod adhoc;
 mod capacity;
 mod figures;
 mod judge;
 mod sliding;
 mod timeline;
 
+pub use adhoc::{judge_load, load_reports};
 pub use judge::judge;
 
 use std::collections::BTreeMap;

@@ -60,7 +60,10 @@ impl Watch {
         self.now_ns = entry.t_ns;
         match &entry.event {
             Event::Started(started) => {
-                let line = format!("{} ({})", started.plan.experiment, started.run);
+                let claim = &started.plan.experiment;
+                // A load by itself has no run's id.
+                let line =
+                    if started.run.is_empty() { claim.clone() } else { format!("{claim} ({})", started.run) };
                 self.started = Some(started.clone());
                 News::new(Paint::Strong, line)
             }

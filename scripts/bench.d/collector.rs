@@ -2,6 +2,7 @@
 //! hand them over at 80,000/s, and prints nanoseconds a sample and the size of what a journal keeps
 //! of it as JSON. `collector`.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ fn main() {
     };
     let mut collector = Collector::new(vec![named], 0, 1);
     let (mut state, mut at_ns, mut intervals, mut bytes) = (1u64, 0, 0, 0);
+    let mut by_field: BTreeMap<String, usize> = BTreeMap::new();
     let (mut collecting, mut handing_out) = (Duration::ZERO, Duration::ZERO);
     for _ in 0..BATCHES {
         let samples = (0..BATCH)
@@ -45,15 +47,22 @@ fn main() {
         handing_out += started.elapsed();
         for interval in drained {
             intervals += 1;
-            bytes += serde_json::to_string(&interval.stats).expect("stats are plain data").len();
+            let saved = serde_json::to_value(&interval.stats).expect("stats are plain data");
+            bytes += saved.to_string().len();
+            for (field, value) in saved.as_object().expect("stats have fields") {
+                *by_field.entry(field.clone()).or_default() += value.to_string().len();
+            }
         }
     }
+    let seconds = at_ns as f64 / 1e9;
+    by_field.values_mut().for_each(|bytes| *bytes = (*bytes as f64 / seconds) as usize);
     let ns = |spent: Duration| spent.as_nanos() as f64 / (BATCH * BATCHES) as f64;
     let out = serde_json::json!({
         "collecting_ns": ns(collecting),
         "handing_out_ns": ns(handing_out),
         "intervals": intervals,
-        "bytes_a_second": bytes as f64 / (at_ns as f64 / 1e9),
+        "bytes_a_second": bytes as f64 / seconds,
+        "bytes_a_second_by_field": by_field,
     });
     writeln!(std::io::stdout(), "{out}").expect("stdout is open");
 }

@@ -2,7 +2,7 @@
 //! one, at its intended instant.
 
 #[path = "load_server.rs"]
-mod server;
+pub mod server;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;

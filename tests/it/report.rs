@@ -15,17 +15,18 @@ use sample::Sample;
 
 /// A sample, judged as if its journal had been read.
 fn concluded(sample: &Sample) -> Concluded {
-    concluded_from(sample.entries())
+    let mut concluded = concluded_from(sample.entries());
+    if !sample.suffix.is_empty() {
+        // Names that act stand there, too.
+        concluded.judgement.capacities = vec![sample::capacity(&sample.suffix); 9];
+    }
+    concluded
 }
 
 fn concluded_from(entries: Vec<Entry>) -> Concluded {
     let chaos::event::Event::Started(started) = &entries[0].event else { panic!("starts with `started`") };
     let started = started.clone();
-    let mut judgement = chaos::verdict::judge(&started.plan, &entries);
-    if !sample.suffix.is_empty() {
-        // Names that act stand there, too.
-        judgement.capacities = vec![sample::capacity(&sample.suffix); 9];
-    }
+    let judgement = chaos::verdict::judge(&started.plan, &entries);
     let journal = Journal { started, entries, cut_short: None, skipped: 0 };
     Concluded { dir: "reports/20260301-100000-k3v9".into(), journal, judgement }
 }

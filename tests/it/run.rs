@@ -446,7 +446,7 @@ async fn what_docker_removes_at_its_end_is_not_killed_to_be_started_again() {
     let fleeting = Fleeting::start().await;
     let file = place.experiment(&format!(
         "experiment: it comes back\ntargets: {{ one: {{ name: {} }} }}\n\
-         phases: {{ broken: {{ for: 1s, faults: [{{ kill: {{ on: one, restart: true }} }}] }} }}\n\
+         phases: {{ baseline: {{ for: 1s }}, broken: {{ for: 1s, faults: [{{ kill: {{ on: one, restart: true }} }}] }} }}\n\
          steady_state: [{{ probe: {{ http: {{ get: 'http://127.0.0.1:9/' }} }} }}]\n",
         fleeting.0
     ));
