@@ -3,6 +3,7 @@
 //! The seam is [`Reader`]: pure, fed whatever arrived, never touching a socket or a clock, so that a
 //! protocol can be tested and fuzzed by bytes alone. Connections, pacing and counting are the engine's.
 
+pub mod h2;
 pub mod http1;
 
 /// Reads one answer after another from the bytes of one connection.
