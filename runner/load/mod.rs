@@ -1,6 +1,6 @@
 //! Load: a schedule that is a pure function, an engine that keeps it, and a recorder of what came of it.
 //!
-//! [`Generator`] is the door. Behind it: [`schedule`] says when and what (pure), [`template`], [`url`] and
+//! [`Generator`] is the door. Behind it: [`schedule`] says when and what (pure), [`template`] and
 //! [`request`] lay out the bytes, [`worker`] sends them on time over [`connection`]s whose answers a
 //! [`protocol`] reads (pure), [`recorder`] sorts what ended into intervals and [`window`] into the live
 //! view, and [`fitness`] says whether the generator itself can be believed.
@@ -18,7 +18,6 @@ pub mod recorder;
 pub mod request;
 pub mod schedule;
 pub mod template;
-pub mod url;
 pub mod window;
 pub mod worker;
 

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use super::schedule::template_rng;
 use super::template::{Template, Values};
-use super::url::Url;
 use crate::error::{Error, Result};
 use crate::plan::LoadPlan;
 use crate::spec::Request;
 use crate::spec::expr::{Condition, StatusSet, Term};
+use crate::spec::url::Url;
 
 /// Where a URL's host is really found: addresses by `HOST` or `HOST:PORT` as URLs write them, as
 /// `gateway.lab`. Hosts not in it are addresses themselves or resolved by name.
@@ -33,11 +33,12 @@ impl Endpoints {
 
     /// The address behind a URL's host: a known one, the host's own, or the first its name resolves to.
     pub async fn resolve(&self, url: &Url) -> std::io::Result<SocketAddr> {
-        let with_port = format!("{}:{}", url.host, url.port);
-        if let Some(address) = self.get(&url.authority).or_else(|| self.get(&with_port)) {
+        let port = url.port_or_default();
+        let with_port = format!("{}:{port}", url.host);
+        if let Some(address) = self.get(&url.authority()).or_else(|| self.get(&with_port)) {
             return Ok(address);
         }
-        let mut found = tokio::net::lookup_host((url.host.as_str(), url.port)).await?;
+        let mut found = tokio::net::lookup_host((url.host.as_str(), port)).await?;
         found.next().ok_or_else(|| std::io::Error::other(format!("{} has no address", url.host)))
     }
 
@@ -189,7 +190,8 @@ pub async fn prepare(load: &LoadPlan, endpoints: &Endpoints) -> Result<Prepared>
         let (method, url) = request.method_and_url().ok_or_else(|| {
             wrong("a request needs exactly one of get, head, post, put, patch, delete".into())
         })?;
-        let url = Url::read(&url.value).map_err(wrong)?;
+        let why = |why| wrong(format!("`{}` can't be requested: {why}", url.value));
+        let url: Url = url.value.parse().map_err(why)?;
         let address = resolve(&url, endpoints).await?;
         let known = prepared.addresses.iter().position(|other| *other == address);
         let address_index = known.unwrap_or_else(|| {
@@ -231,7 +233,7 @@ fn body(request: &Request) -> Option<String> {
 /// The headers in the order sent, names in lower case: ours, unless the load or the request says otherwise.
 fn headers(load: &LoadPlan, request: &Request, url: &Url) -> Result<BTreeMap<String, String>, String> {
     let mut headers = BTreeMap::from([
-        ("host".to_owned(), url.authority.clone()),
+        ("host".to_owned(), url.authority()),
         ("user-agent".to_owned(), concat!("chaos/", env!("CARGO_PKG_VERSION")).to_owned()),
         ("accept".to_owned(), "*/*".to_owned()),
     ]);

@@ -8,8 +8,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::load::Endpoints;
-use crate::load::url::Url;
 use crate::spec::HttpProbe;
+use crate::spec::url::Url;
 
 /// A health check's body is a few bytes; more is not read.
 const MOST_BODY_BYTES: usize = 1 << 20;
@@ -33,12 +33,12 @@ enum Failure {
 async fn exchange(probe: &HttpProbe, endpoints: &Endpoints) -> Result<u16, Failure> {
     let not_asked = |error: &dyn std::fmt::Display| Failure::NotAsked(error.to_string());
     let no_answer = |error: &dyn std::fmt::Display| Failure::NotAnswered(error.to_string());
-    let url = Url::read(&probe.get.value).map_err(Failure::NotAsked)?;
+    let url: Url = probe.get.value.parse().map_err(Failure::NotAsked)?;
     let address = endpoints.resolve(&url).await.map_err(|error| not_asked(&error))?;
     let stream = TcpStream::connect(address).await.map_err(|error| no_answer(&error))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| no_answer(&error))?;
-    let mut request = Request::get(url.path).header("host", url.authority);
+    let mut request = Request::get(&url.path).header("host", url.authority());
     for (name, value) in &probe.headers {
         request = request.header(name, value);
     }

@@ -158,6 +158,10 @@ fn url(experiment: &Experiment, url: &Located<String>, mistakes: &mut Mistakes) 
         Ok(parsed) => parsed,
         Err(hint) => return mistakes.add(url.span, format!("`{}` can't be requested", url.value), hint),
     };
+    if parsed.path.contains("{{") {
+        let message = format!("`{}` can't be requested", url.value);
+        return mistakes.add(url.span, message, "`{` can't be in a URL; write it percent-encoded");
+    }
     let Some(service) = parsed.lab_service() else { return };
     match experiment.lab.as_deref() {
         None => {

@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 /// The ending of hosts that mean a service of the experiment's lab.
 const LAB: &str = ".lab";
+/// The port of `http://` where none is written.
+const DEFAULT_PORT: u16 = 80;
 
 /// Where a request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub struct Url {
     pub host: String,
     /// The port; nothing: 80, or the service's only port in a lab.
     pub port: Option<u16>,
-    /// Path and query; begins with `/`.
+    /// Path and query; begins with `/`. May hold templates, `{{ … }}`, whose text is taken as it is.
     pub path: String,
 }
 
@@ -25,19 +27,32 @@ impl Url {
     pub fn lab_service(&self) -> Option<&str> {
         self.host.strip_suffix(LAB)
     }
+
+    /// `HOST` or `HOST:PORT` as written: the Host header.
+    pub fn authority(&self) -> String {
+        let Self { host, port, .. } = self;
+        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"))
+    }
+
+    /// The port that a connection goes to.
+    pub fn port_or_default(&self) -> u16 {
+        self.port.unwrap_or(DEFAULT_PORT)
+    }
+}
+
+/// The path without its templates: what is sent as it is written.
+fn outside_templates(path: &str) -> impl Iterator<Item = &str> {
+    path.split("{{").enumerate().flat_map(|(index, part)| match part.split_once("}}") {
+        Some((_, after)) if index > 0 => ["", after],
+        _ if index > 0 => ["{{", part],
+        _ => ["", part],
+    })
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, path } = self;
-        f.write_str("http://")?;
-        if host.contains(':') {
-            write!(f, "[{host}]")?
-        } else {
-            f.write_str(host)?
-        }
-        port.iter().try_for_each(|port| write!(f, ":{port}"))?;
-        f.write_str(path)
+        write!(f, "http://{}{}", self.authority(), self.path)
     }
 }
 
@@ -51,14 +66,15 @@ impl FromStr for Url {
             return Err("only http:// is spoken; aim at the server behind the TLS endpoint".into());
         }
         let rest = text.strip_prefix("http://").ok_or(FORM)?;
-        if let Some(bad) = rest.chars().find(|c| !c.is_ascii_graphic() || "{}<>\"\\^`|".contains(*c)) {
-            return Err(format!("`{bad}` can't be in a URL; write it percent-encoded"));
-        }
-        if rest.contains('#') {
-            return Err("leave out the `#` and what follows: it is never sent".into());
-        }
         let path_at = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(path_at);
+        let sent = || std::iter::once(authority).chain(outside_templates(path)).flat_map(str::chars);
+        if let Some(bad) = sent().find(|c| !c.is_ascii_graphic() || "{}<>\"\\^`|".contains(*c)) {
+            return Err(format!("`{bad}` can't be in a URL; write it percent-encoded"));
+        }
+        if sent().any(|c| c == '#') {
+            return Err("leave out the `#` and what follows: it is never sent".into());
+        }
         if authority.contains('@') {
             return Err("leave out what is before the `@`; write an `authorization` header".into());
         }
@@ -98,7 +114,8 @@ mod tests {
         match (text.parse::<Url>(), expected) {
             (Ok(url), Ok((host, port, path))) => {
                 assert_eq!((url.host.as_str(), url.port, url.path.as_str()), (host, port, path), "{text}");
-                assert_eq!(url.to_string().parse(), Ok(url), "{text} prints what it parses");
+                let port = port.unwrap_or(80);
+                assert_eq!((url.to_string().parse(), url.port_or_default()), (Ok(url), port), "{text}");
             }
             (Err(error), Err(words)) => assert!(error.contains(words), "{text}: {error}"),
             (got, _) => panic!("{text}: {got:?}"),
@@ -126,7 +143,11 @@ mod tests {
         check("http://user@a/", Err("authorization"));
         check("http://a/#top", Err("never sent"));
         check("http://a/b c", Err("percent-encoded"));
-        check("http://a/{{ uuid }}", Err("percent-encoded"));
+        check("http://a/{{ uuid }}?{{ int(1, 5) }}", Ok(("a", None, "/{{ uuid }}?{{ int(1, 5) }}")));
+        check("http://a/{{ uuid", Err("percent-encoded"));
+        check("http://a/{{ uuid }} }}", Err("percent-encoded"));
+        check("http://a/b\r\nx: y", Err("percent-encoded"));
+        check("http://{{ uuid }}/", Err("percent-encoded"));
         check("http://.lab/", Err("not a host"));
         check("http://a!b/", Err("not a host"));
     }

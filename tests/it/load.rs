@@ -325,7 +325,7 @@ async fn requests_are_on_the_wire_as_written() {
     let fixed = Request {
         weight: located(1),
         headers: BTreeMap::from([("X-Load".into(), "mine".into()), ("User-Agent".into(), "me".into())]),
-        ..get("http://sut.lab/fixed?a=b#c")
+        ..get("http://sut.lab/fixed?a=b")
     };
     let filled = Request {
         weight: located(3),
@@ -479,7 +479,7 @@ async fn what_cannot_be_started_says_why() {
         (
             get("https://127.0.0.1/"),
             Exit::Mistake,
-            "load `users`: `https://127.0.0.1/` is not a plain HTTP URL",
+            "load `users`: `https://127.0.0.1/` can't be requested: only http://",
         ),
         (get("http://127.0.0.1/{{ uid }}"), Exit::Mistake, "unknown template `{{ uid }}`"),
         (Request { get: None, ..get("") }, Exit::Mistake, "exactly one of get, head, post"),
