@@ -12,6 +12,7 @@ mod recover;
 mod report;
 mod run;
 mod schema;
+mod setup;
 mod validate;
 
 use std::io::{IsTerminal, Write};

@@ -25,6 +25,8 @@ pub struct Args {
     /// Print every event as a JSON line on stdout instead of the live view and the summary.
     #[arg(long)]
     json_events: bool,
+    #[command(flatten)]
+    setup: super::setup::Args,
 }
 
 /// Runs the verb.
@@ -40,6 +42,7 @@ pub fn run(args: Args) -> Result<Exit> {
         command: command_line(),
         out: args.out,
         keep: args.keep,
+        setup: args.setup.setup(),
         view: View::for_terminal(mode),
     };
     let ran = super::runtime()?.block_on(crate::run::run(&experiment, &text, options))?;

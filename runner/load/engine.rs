@@ -1,30 +1,51 @@
-//! The generator: starts the thread that sends, collects what it measured, and judges how well it did.
+//! The generator: starts the threads that send, collects what they measured, and judges how well they did.
 //!
-//! Two threads. One sends ([`super::worker`]) and never waits for anybody; one collects its batches into
-//! the [`super::recorder`] and the [`super::window`], whose lock the run loop shares. So however long the
-//! run loop holds that lock, no request is late for it. Start at [`Generator::start`].
+//! Some threads send ([`super::worker`]) and never wait for anybody, each with its own part of every load;
+//! one collects their batches into the [`super::recorder`] and the [`super::window`], whose lock the run
+//! loop shares. So however long the run loop holds that lock, no request is late for it. Start at
+//! [`Generator::start`].
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::fitness::{self, Measured};
+use super::lane::{Control, Lane};
 use super::outcome::{End, Sample};
 use super::poll::{self, Poll, Waker};
+use super::progress::Fared;
 use super::recorder::{Interval, Recorder};
 use super::request::{Endpoints, prepare};
-use super::schedule::Schedule;
+use super::source::Share;
 use super::window::{Live, Window};
-use super::worker::{Batch, Control, Fared, Lane, Worker};
+use super::worker::{Batch, Manner, Worker};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event;
 use crate::plan::LoadPlan;
-use crate::units::{Duration, NS_PER_S};
+use crate::units::Duration;
 
-/// The longest that requests under way may still take once a load ends; a shorter timeout cuts it further.
-/// What is not answered by then is cut off, and said to be.
-pub const GRACE_NS: u64 = 2 * NS_PER_S;
+/// Arrivals a second that one thread takes on before there is another: half of what one sends on a slow
+/// core, and no more threads than that, because each costs the system under test a core where it shares
+/// the machine.
+const ARRIVALS_PER_THREAD: f64 = 30_000.0;
+
+/// Users of a closed model that one thread takes on before there is another.
+const USERS_PER_THREAD: u32 = 1_000;
+
+/// How far ahead the end of loads is set, so that every thread knows of it before it comes.
+const STOP_AHEAD_NS: u64 = 1_000_000;
+
+/// How a generator goes about its work; by default as most runs want it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Setup {
+    /// Sending threads; by default one, and another for every 30,000 arrivals a second or 1,000 users, at
+    /// most one a core.
+    pub threads: Option<NonZeroU32>,
+    /// How each goes about its work.
+    pub manner: Manner,
+}
 
 /// A generator at work on one or more loads. Dropping it ends them at once.
 #[derive(Debug)]
@@ -35,8 +56,8 @@ pub struct Generator {
     rate_per_s: f64,
     collected: Arc<Mutex<Collected>>,
     control: Arc<Control>,
-    waker: Waker,
-    threads: Option<(JoinHandle<Fared>, JoinHandle<()>)>,
+    wakers: Vec<Waker>,
+    threads: Option<(Vec<JoinHandle<Fared>>, JoinHandle<()>)>,
 }
 
 /// What has been measured so far.
@@ -55,12 +76,9 @@ impl Collected {
         for sample in &batch.samples {
             self.measure(sample);
         }
-        if let Some(stop_ns) = batch.stop_ns {
-            self.recorder.cut(stop_ns);
-        }
         self.recorder.take(&batch.samples);
         self.recorder.fold(batch.now.at_ns);
-        self.live.take(&batch.samples, batch.now);
+        self.live.take(&batch.samples, batch.thread as usize, batch.now);
     }
 
     fn measure(&mut self, sample: &Sample) {
@@ -82,23 +100,23 @@ impl Collected {
 impl Generator {
     /// Starts the loads, which begin at once, at [`Generator::begin_ns`]. Fails with exit 2 where a request
     /// is wrong and with exit 3 where a host does not resolve or the machine can't do it.
-    pub async fn start(loads: &[LoadPlan], endpoints: &Endpoints, clock: Clock) -> Result<Self> {
-        let mut lanes = Vec::with_capacity(loads.len());
+    pub async fn start(
+        loads: &[LoadPlan],
+        endpoints: &Endpoints,
+        clock: Clock,
+        setup: Setup,
+    ) -> Result<Self> {
+        let mut prepared = Vec::with_capacity(loads.len());
         for plan in loads {
-            let load = &plan.load;
-            lanes.push(Lane {
-                prepared: prepare(plan, endpoints).await?,
-                schedule: Schedule::of(plan),
-                timeout_ns: load.timeout.as_ns(),
-                max_in_flight: load.max_in_flight.value,
-                grace_ns: load.timeout.as_ns().min(GRACE_NS),
-            });
+            prepared.push(prepare(plan, endpoints).await?);
         }
         poll::raise_open_files();
-        let poll = Poll::new().map_err(|error| cannot("make an epoll, a timer and an eventfd", error))?;
-        let waker = poll.waker();
+        let of = threads(loads, setup.threads);
+        let polls = (0..of).map(|_| Poll::new()).collect::<Result<Vec<_>, _>>();
+        let polls = polls.map_err(|error| cannot("make an epoll, a timer and an eventfd", error))?;
+        let wakers = polls.iter().map(Poll::waker).collect();
         let control = Arc::new(Control::default());
-        // Without a bound of its own: the sending thread must never wait. What it holds is what ended while
+        // Without a bound of its own: a sending thread must never wait. What it holds is what ended while
         // the collector waited for its lock, some milliseconds' worth.
         let (outbox, inbox) = mpsc::channel();
 
@@ -110,15 +128,24 @@ impl Generator {
         let names: Vec<String> = loads.iter().map(|load| load.name.clone()).collect();
         let mut recorder = Recorder::new(names.iter().cloned().zip(slos.iter().cloned()));
         recorder.cut(begin_ns);
-        let live = Live::new(slos, begin_ns);
+        let live = Live::new(slos, begin_ns, of as usize);
         let collected =
             Arc::new(Mutex::new(Collected { recorder, live, measured: Measured::default(), ended: 0 }));
 
-        let worker = Worker::new(clock, (begin_ns, unix_zero_ms), poll, lanes, control.clone(), outbox);
-        let worker = spawn("chaos-load", move || worker.run())?;
+        let mut workers = Vec::with_capacity(of as usize);
+        for (index, poll) in (0..of).zip(polls) {
+            let lane = |(plan, prepared): (&LoadPlan, &_)| {
+                Lane::new(plan, Clone::clone(prepared), Share { index, of })
+            };
+            let lanes = loads.iter().zip(&prepared).map(lane).collect();
+            let (times, control) = ((clock, begin_ns, unix_zero_ms), control.clone());
+            let worker = Worker::new(index, times, poll, lanes, control, setup.manner, outbox.clone());
+            workers.push(spawn("chaos-load", move || worker.run())?);
+        }
+        drop(outbox);
         let shared = collected.clone();
         let collector = spawn("chaos-collect", move || {
-            // Ends when the worker is gone and its last batch taken.
+            // Ends when the workers are gone and their last batches taken.
             while let Ok(batch) = inbox.recv() {
                 lock(&shared).take(batch);
             }
@@ -134,8 +161,8 @@ impl Generator {
                 .sum(),
             collected,
             control,
-            waker,
-            threads: Some((worker, collector)),
+            wakers,
+            threads: Some((workers, collector)),
         })
     }
 
@@ -182,17 +209,21 @@ impl Generator {
     ///
     /// If an arrival ended in no box or in two, or a thread of the generator panicked: our own bugs.
     pub async fn stop(mut self) -> (Vec<Interval>, event::Generator) {
-        self.control.stop();
-        self.waker.wake();
-        let (worker, collector) = self.threads.take().expect("a generator is stopped once");
+        let stop_ns = self.clock.now_ns() + STOP_AHEAD_NS;
+        self.control.stop(stop_ns);
+        self.cut(stop_ns);
+        self.wakers.iter().for_each(Waker::wake);
+        let (workers, collector) = self.threads.take().expect("a generator is stopped once");
         let joined = tokio::task::spawn_blocking(move || {
-            let fared = worker.join().expect("the sending thread does not panic");
+            let join = |worker: JoinHandle<Fared>| worker.join().expect("a sending thread does not panic");
+            let fared: Vec<Fared> = workers.into_iter().map(join).collect();
             collector.join().expect("the collecting thread does not panic");
             fared
         });
         let fared = joined.await.expect("joining threads does not panic");
         let mut collected = lock(&self.collected);
-        assert_eq!(collected.ended, fared.scheduled, "every scheduled arrival ends in exactly one box");
+        let scheduled: u64 = fared.iter().map(|fared| fared.scheduled).sum();
+        assert_eq!(collected.ended, scheduled, "every scheduled arrival ends in exactly one box");
         let intervals = collected.recorder.finish();
         let verdict = fitness::judge(&collected.measured, &fared, self.rate_per_s);
         (intervals, verdict)
@@ -202,8 +233,22 @@ impl Generator {
 impl Drop for Generator {
     fn drop(&mut self) {
         self.control.abandon();
-        self.waker.wake();
+        self.wakers.iter().for_each(Waker::wake);
     }
+}
+
+/// How many threads send these loads.
+fn threads(loads: &[LoadPlan], asked: Option<NonZeroU32>) -> u32 {
+    let share = |plan: &LoadPlan| match (&plan.load.rate, &plan.load.users) {
+        (Some(rate), _) => rate.as_per_s() / ARRIVALS_PER_THREAD,
+        (None, Some(users)) => f64::from(users.value) / f64::from(USERS_PER_THREAD),
+        (None, None) => 0.0,
+    };
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
+    let useful = (loads.iter().map(share).sum::<f64>().ceil() as u32).clamp(1, cores);
+    // Of a cap smaller than the threads some would have no part at all, and drop all that falls to them.
+    let cap = loads.iter().map(|plan| plan.load.max_in_flight.value).min().unwrap_or(1);
+    asked.map_or(useful, NonZeroU32::get).min(cap.max(1))
 }
 
 /// The lock is never poisoned for longer than it takes to end: a panic in its holders is our own bug.

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use super::progress::Fared;
 use super::record::Hist;
-use super::worker::Fared;
 use crate::event;
 use crate::units::NS_PER_S;
 
@@ -36,9 +36,10 @@ pub struct Measured {
     pub local_errors: BTreeMap<&'static str, u64>,
 }
 
-/// Judges a generator asked for `rate_per_s` in all.
-pub fn judge(measured: &Measured, fared: &Fared, rate_per_s: f64) -> event::Generator {
+/// Judges a generator asked for `rate_per_s` in all by how its threads fared.
+pub fn judge(measured: &Measured, threads: &[Fared], rate_per_s: f64) -> event::Generator {
     let mut reasons = Vec::new();
+    let fared = worst(threads);
     let lag_ns = measured.send_lag.quantile_ns(0.99).unwrap_or(0);
     let median_ns = measured.latency.quantile_ns(0.5).unwrap_or(0);
     let allowed_ns = LAG_ALLOWED_NS.max((median_ns as f64 * LAG_ALLOWED_SHARE) as u64);
@@ -63,9 +64,25 @@ pub fn judge(measured: &Measured, fared: &Fared, rate_per_s: f64) -> event::Gene
         reasons.push(format!("{count} requests failed on this machine itself ({class})"));
     }
     event::Generator {
-        cpu_ratio: (fared.wall_ns > 0).then(|| fared.cpu_ns as f64 / fared.wall_ns as f64),
+        cpu_ratio: (fared.wall_ns > 0)
+            .then(|| fared.cpu_ns as f64 / (fared.wall_ns as f64 * threads.len() as f64)),
         saturated: !reasons.is_empty(),
         why: reasons.join("; "),
+    }
+}
+
+/// All threads in one: their work together, the lateness of the worst. Threads share arrivals evenly, so
+/// what one could hold, each could.
+fn worst(threads: &[Fared]) -> Fared {
+    let longest = threads.iter().max_by_key(|fared| fared.behind_ns).copied().unwrap_or_default();
+    Fared {
+        cpu_ns: threads.iter().map(|fared| fared.cpu_ns).sum(),
+        wall_ns: threads.iter().map(|fared| fared.wall_ns).max().unwrap_or(0),
+        scheduled: threads.iter().map(|fared| fared.scheduled).sum(),
+        behind_count: longest.behind_count * threads.len() as u64,
+        furthest_ns: threads.iter().map(|fared| fared.furthest_ns).max().unwrap_or(0),
+        realtime: threads.iter().all(|fared| fared.realtime),
+        ..longest
     }
 }
 
@@ -79,7 +96,7 @@ mod tests {
         let mut measured = Measured { local_errors: local.iter().copied().collect(), ..Measured::default() };
         measured.send_lag.record_n(lag_ms * MS, 100);
         measured.latency.record_n(latency_ms * MS, 100);
-        let found = judge(&measured, &Fared { cpu_ns: 5, wall_ns: 10_000 * MS, ..fared }, 1_000.0);
+        let found = judge(&measured, &[Fared { cpu_ns: 5, wall_ns: 10_000 * MS, ..fared }], 1_000.0);
         assert_eq!(found.why, expected);
         assert_eq!(found.saturated, !expected.is_empty());
     }

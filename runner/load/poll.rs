@@ -128,7 +128,8 @@ impl Poll {
     pub fn wait(&mut self, until_mono_ns: u64, ready: &mut Vec<Ready>) -> io::Result<()> {
         ready.clear();
         let timeout_ms = if until_mono_ns == 0 { 0 } else { -1 };
-        if until_mono_ns != 0 && until_mono_ns != self.armed_mono_ns {
+        // One that goes off too early costs a look around; setting it anew each time would cost a system call.
+        if until_mono_ns != 0 && until_mono_ns < self.armed_mono_ns {
             self.arm(until_mono_ns)?;
         }
         // SAFETY: the buffer holds EVENTS events and outlives the call.
@@ -193,6 +194,15 @@ pub fn run_first() {
     // SAFETY: setpriority takes three numbers and touches no memory; 0 is the calling thread. Without the
     // permission nothing changes, which send lag then shows.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
+}
+
+/// Asks the kernel to run this thread the moment it can, before everything but other real-time threads;
+/// true if it does. Takes root or `CAP_SYS_NICE`, and from every other process what the thread uses.
+pub fn realtime() -> bool {
+    // The lowest real-time priority: still before all that is not real-time, and after the kernel's own.
+    let priority = libc::sched_param { sched_priority: 1 };
+    // SAFETY: `priority` outlives the call; 0 is the calling thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) == 0 }
 }
 
 /// CPU time that the calling thread has used, user and system, in nanoseconds.

@@ -43,7 +43,7 @@ pub struct Schedule {
 impl Schedule {
     /// The arrivals of a planned load.
     pub fn of(plan: &LoadPlan) -> Self {
-        let weights: Vec<u32> = plan.load.requests.iter().map(|request| request.weight.value).collect();
+        let weights = weights(plan);
         let rate = plan.load.rate.as_ref().map_or(Rate::per_s(0.0), |rate| rate.value);
         Self::new(plan.load.arrivals, rate, &weights, plan.seed)
     }
@@ -179,15 +179,24 @@ impl Exponential {
     }
 }
 
+fn weights(plan: &LoadPlan) -> Vec<u32> {
+    plan.load.requests.iter().map(|request| request.weight.value).collect()
+}
+
 /// Draws requests by weight.
 #[derive(Clone, Debug)]
-struct Draw {
+pub struct Draw {
     rng: ChaCha8Rng,
     /// Running sums of the weights.
     upto: Vec<u64>,
 }
 
 impl Draw {
+    /// The requests of a planned load, as its schedule draws them.
+    pub fn of(plan: &LoadPlan) -> Self {
+        Self::new(&weights(plan), plan.seed)
+    }
+
     fn new(weights: &[u32], seed: u64) -> Self {
         let upto = weights
             .iter()
@@ -199,7 +208,9 @@ impl Draw {
         Self { rng: stream(seed, REQUESTS_STREAM), upto }
     }
 
-    fn next(&mut self) -> u32 {
+    /// The next one, as an index into the load's list.
+    #[expect(clippy::should_implement_trait, reason = "it never ends, so an Option would be noise")]
+    pub fn next(&mut self) -> u32 {
         let total = self.upto.last().copied().unwrap_or(0);
         if self.upto.len() < 2 || total == 0 {
             return 0;

@@ -53,10 +53,11 @@ pub struct Live {
     slots: VecDeque<Slot>,
     first: u64,
     kept_ns: u64,
-    now: Now,
+    /// By sending thread.
+    now: Vec<Now>,
 }
 
-/// What the generator's thread says of the present.
+/// What one of the generator's threads says of the present.
 #[derive(Clone, Debug, Default)]
 pub struct Now {
     /// When it said so.
@@ -86,23 +87,31 @@ struct Piece {
 }
 
 impl Live {
-    /// Nothing seen yet of loads with these SLO names, which begin at `begin_ns`.
-    pub fn new(slos: Vec<Vec<String>>, begin_ns: u64) -> Self {
+    /// Nothing seen yet of loads with these SLO names, which begin at `begin_ns` and are sent by so many
+    /// threads.
+    pub fn new(slos: Vec<Vec<String>>, begin_ns: u64, threads: usize) -> Self {
         let now =
             Now { at_ns: begin_ns, in_flight: vec![0; slos.len()], overdue: vec![Vec::new(); slos.len()] };
         let first = begin_ns / SLOT_NS;
-        Self { slos, begin_ns, slots: VecDeque::new(), first, kept_ns: KEPT_AT_FIRST_NS, now }
+        Self {
+            slos,
+            begin_ns,
+            slots: VecDeque::new(),
+            first,
+            kept_ns: KEPT_AT_FIRST_NS,
+            now: vec![now; threads],
+        }
     }
 
-    /// Takes samples in, and what is known of the present.
-    pub fn take(&mut self, samples: &[Sample], now: Now) {
+    /// Takes samples of a thread in, and what it knows of the present.
+    pub fn take(&mut self, samples: &[Sample], thread: usize, now: Now) {
         for sample in samples {
             if let Some(slot) = self.slot(sample.ended_ns / SLOT_NS) {
                 slot[sample.load as usize].count(sample);
             }
         }
-        self.now = now;
-        let oldest = self.now.at_ns.saturating_sub(self.kept_ns) / SLOT_NS;
+        self.now[thread] = now;
+        let oldest = self.at_ns().saturating_sub(self.kept_ns) / SLOT_NS;
         while self.first < oldest && self.slots.pop_front().is_some() {
             self.first += 1;
         }
@@ -128,7 +137,7 @@ impl Live {
     pub fn window(&mut self, load: Option<usize>, over_ns: u64) -> Window {
         let over_ns = over_ns.min(LONGEST_NS);
         self.kept_ns = self.kept_ns.max(over_ns + SLOT_NS);
-        let to_ns = self.now.at_ns;
+        let to_ns = self.at_ns();
         let first = to_ns.saturating_sub(over_ns).div_ceil(SLOT_NS).max(self.first);
         let skipped = usize::try_from(first - self.first).unwrap_or(usize::MAX);
         let loads = load.map_or(0..self.slos.len(), |load| load..load + 1);
@@ -142,10 +151,12 @@ impl Live {
         let mut stats = sum.stats();
         let (mut in_flight, mut overdue) = (0, 0);
         for load in loads {
-            in_flight += self.now.in_flight[load];
-            for intended_ns in &self.now.overdue[load] {
-                overdue += 1;
-                stats.latency.record(to_ns.saturating_sub(*intended_ns));
+            for now in &self.now {
+                in_flight += now.in_flight[load];
+                for intended_ns in &now.overdue[load] {
+                    overdue += 1;
+                    stats.latency.record(to_ns.saturating_sub(*intended_ns));
+                }
             }
         }
         Window { stats, in_flight, overdue, from_ns: (first * SLOT_NS).clamp(self.begin_ns, to_ns), to_ns }
@@ -153,7 +164,12 @@ impl Live {
 
     /// Requests under way when the generator last said so.
     pub fn in_flight(&self) -> u64 {
-        self.now.in_flight.iter().sum()
+        self.now.iter().flat_map(|now| &now.in_flight).sum()
+    }
+
+    /// The instant up to which every thread has reported.
+    fn at_ns(&self) -> u64 {
+        self.now.iter().map(|now| now.at_ns).min().unwrap_or(self.begin_ns)
     }
 }
 
@@ -295,27 +311,27 @@ mod tests {
     }
 
     fn live() -> Live {
-        Live::new(vec![vec!["slo".to_owned()]], 0)
+        Live::new(vec![vec!["slo".to_owned()]], 0, 1)
     }
 
     #[test]
     fn a_window_holds_what_ended_in_it() {
         let mut live = live();
-        live.take(&[ended(50 * MS, MS), ended(950 * MS, 2 * MS)], now(960 * MS, Vec::new()));
+        live.take(&[ended(50 * MS, MS), ended(950 * MS, 2 * MS)], 0, now(960 * MS, Vec::new()));
         let window = live.window(None, 10_000 * MS);
         assert_eq!((window.from_ns, window.to_ns), (0, 960 * MS), "the load is younger than the window");
         assert_eq!((window.stats.boxes.good, window.in_flight), (2, 1));
         assert_eq!(window.stats.slo_good, BTreeMap::from([("slo".to_owned(), 2)]));
         let window = live.window(Some(0), 500 * MS);
         assert_eq!((window.from_ns, window.stats.boxes.good, window.stats.bytes), (500 * MS, 1, 10));
-        live.take(&[], now(20_000 * MS, Vec::new()));
+        live.take(&[], 0, now(20_000 * MS, Vec::new()));
         assert_eq!(live.window(None, 60_000 * MS).stats, Stats::default(), "all of it is long ago");
     }
 
     #[test]
     fn what_hangs_is_counted_apart_and_seen_in_latency() {
         let mut live = live();
-        live.take(&[ended(1_900 * MS, MS)], now(2_000 * MS, vec![500 * MS, 900 * MS]));
+        live.take(&[ended(1_900 * MS, MS)], 0, now(2_000 * MS, vec![500 * MS, 900 * MS]));
         let window = live.window(None, 1_000 * MS);
         assert_eq!((window.overdue, window.in_flight), (2, 3));
         assert_eq!((window.stats.boxes.scheduled(), window.stats.latency.count()), (1, 3));
@@ -328,7 +344,7 @@ mod tests {
         live.window(None, LONGEST_NS * 2);
         for second in 1..200 {
             let at_ns = second * NS_PER_S;
-            live.take(&[ended(at_ns - 1, MS)], now(at_ns, Vec::new()));
+            live.take(&[ended(at_ns - 1, MS)], 0, now(at_ns, Vec::new()));
         }
         let window = live.window(None, LONGEST_NS * 2);
         assert_eq!((window.to_ns - window.from_ns, window.stats.boxes.good), (LONGEST_NS, 60));
@@ -361,7 +377,7 @@ mod tests {
                 at_ns += gap_ms * MS;
                 let sample = ended(at_ns, latency_ms * MS);
                 all.push(sample);
-                live.take(&[sample], now(at_ns, Vec::new()));
+                live.take(&[sample], 0, now(at_ns, Vec::new()));
             }
             let window = live.window(None, over_ms * MS);
             prop_assert!(window.to_ns == at_ns && at_ns - window.from_ns <= over_ms * MS);

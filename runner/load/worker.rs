@@ -8,17 +8,17 @@
 //! All state is in [`Worker`]; start at [`Worker::run`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use super::connection::{Connection, Event, READ_BYTES, Stage};
 use super::flight::{Flight, Flights, Ticket};
+use super::lane::{Control, Lane};
 use super::outcome::{Class, End, Sample};
 use super::poll::{self, Poll, Ready};
 use super::pool::{Link, Pool};
+use super::progress::{Fared, Progress};
 use super::protocol::Answer;
-use super::request::Prepared;
-use super::schedule::{Arrival, Schedule};
+use super::schedule::Arrival;
 use super::window::{Now, OVERDUE_NS};
 use crate::clock::Clock;
 
@@ -35,142 +35,93 @@ const RELEASED_AT_ONCE: u32 = 64;
 /// How many due arrivals are looked at meanwhile: dropping one costs a hundredth of sending it.
 const LOOKED_AT_AT_ONCE: u32 = 4_096;
 
-/// An arrival later than this finds the generator behind its schedule: a hundred times the lag of an idle
-/// machine, and a share of any latency worth measuring over a network.
-pub const BEHIND_NS: u64 = 10_000_000;
-
 /// How long an unsent backlog is counted at the end.
 const BACKLOG_COUNTED_NS: u64 = 1_000_000_000;
 
-/// What ended since the last batch, and what is under way.
+/// What ended on a thread since its last batch, and what is under way there.
 #[derive(Debug)]
 pub struct Batch {
+    /// Which thread, from 0.
+    pub thread: u32,
     /// In the order in which they ended.
     pub samples: Vec<Sample>,
     /// The present as of this batch.
     pub now: Now,
-    /// When the loads ended, once they have: no arrival is intended at or after it.
-    pub stop_ns: Option<u64>,
 }
 
-/// How a running worker is told to end. The worker decides the instant: only it knows what it has released
-/// already, and an arrival after the end would lie in no phase.
-#[derive(Debug, Default)]
-pub struct Control {
-    stop: AtomicBool,
-    abandon: AtomicBool,
-}
-
-impl Control {
-    /// Ends the loads; what is under way gets its grace.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-    }
-
-    /// Ends at once; whatever is under way is cut off.
-    pub fn abandon(&self) {
-        self.abandon.store(true, Ordering::Release);
-        self.stop();
-    }
-}
-
-/// How the thread fared.
+/// How a thread goes about its work; the same for all of a generator.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fared {
-    /// CPU time it used.
-    pub cpu_ns: u64,
-    /// How long it ran.
-    pub wall_ns: u64,
-    /// Arrivals taken from the schedule: each of them is in one sample.
-    pub scheduled: u64,
-    /// How long it was behind its schedule by more than [`BEHIND_NS`].
-    pub behind_ns: u64,
-    /// Arrivals it worked off meanwhile: over `behind_ns`, the rate that it can hold.
-    pub behind_count: u64,
-    /// The furthest it was behind.
-    pub furthest_ns: u64,
+pub struct Manner {
+    /// Whether each arrival has a wake-up of its own.
+    pub pacing: Pacing,
+    /// Ask for real-time priority.
+    pub realtime: bool,
 }
 
-/// One load in the worker's hands.
-#[derive(Debug)]
-pub struct Lane {
-    /// Its requests.
-    pub prepared: Prepared,
-    /// Its arrivals.
-    pub schedule: Schedule,
-    /// Its timeout, from the intended instant.
-    pub timeout_ns: u64,
-    /// The most requests under way at once.
-    pub max_in_flight: u32,
-    /// How long what is under way may still take when the load ends.
-    pub grace_ns: u64,
+/// How precisely arrivals are released: precision costs a wake-up each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pacing {
+    /// Each at its own instant.
+    #[default]
+    Precise,
+    /// Together, every [`BATCHED_NS`]: late by half of that on average, for about half the CPU time.
+    Batched,
 }
 
-#[derive(Debug)]
-struct Running {
-    lane: Lane,
-    next: Option<Arrival>,
-}
+/// The grain of [`Pacing::Batched`]: what most load generators have as their only one.
+pub const BATCHED_NS: u64 = 1_000_000;
 
 /// The thread's state.
 pub struct Worker {
+    /// Which of the sending threads, from 0.
+    thread: u32,
     clock: Clock,
     begin_ns: u64,
     /// Milliseconds since 1970 at the clock's zero.
     unix_zero_ms: u64,
     poll: Poll,
-    lanes: Vec<Running>,
+    lanes: Vec<Lane>,
     flights: Flights,
     pool: Pool,
     control: Arc<Control>,
-    /// When the loads end; never, until told.
-    stop_ns: u64,
+    manner: Manner,
     outbox: mpsc::Sender<Batch>,
     batch: Vec<Sample>,
     buffer: Box<[u8]>,
     scratch: Vec<u8>,
     /// Connections with more to read than one turn allows.
     unfinished: Vec<Ready>,
-    behind_since_ns: Option<u64>,
-    fared: Fared,
+    progress: Progress,
 }
 
 impl Worker {
     /// A worker whose loads begin at `begin_ns`; `unix_zero_ms` is the wall-clock time of the clock's zero.
     pub fn new(
-        clock: Clock,
-        (begin_ns, unix_zero_ms): (u64, u64),
+        thread: u32,
+        (clock, begin_ns, unix_zero_ms): (Clock, u64, u64),
         poll: Poll,
         lanes: Vec<Lane>,
         control: Arc<Control>,
+        manner: Manner,
         outbox: mpsc::Sender<Batch>,
     ) -> Self {
-        let flights = Flights::new(lanes.len());
-        let pool = Pool::new(lanes.iter().map(|lane| lane.prepared.addresses.len()));
-        let lanes = lanes
-            .into_iter()
-            .map(|mut lane| {
-                let next = lane.schedule.next();
-                Running { next, lane }
-            })
-            .collect();
         Self {
+            thread,
             clock,
             begin_ns,
             unix_zero_ms,
             poll,
+            flights: Flights::new(lanes.len()),
+            pool: Pool::new(lanes.iter().map(|lane| lane.prepared.addresses.len())),
             lanes,
-            flights,
-            pool,
             control,
-            stop_ns: u64::MAX,
+            manner,
             outbox,
             batch: Vec::with_capacity(BATCH),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             scratch: Vec::new(),
             unfinished: Vec::new(),
-            behind_since_ns: None,
-            fared: Fared::default(),
+            progress: Progress::default(),
         }
     }
 
@@ -178,14 +129,11 @@ impl Worker {
     pub fn run(mut self) -> Fared {
         poll::precise_timers();
         poll::run_first();
+        let realtime = self.manner.realtime && poll::realtime();
         let started_ns = self.clock.now_ns();
         let mut hand_over_ns = started_ns + HAND_OVER_NS;
         let mut ready = Vec::new();
         loop {
-            if self.stop_ns == u64::MAX && self.control.stop.load(Ordering::Acquire) {
-                // Whatever was released so far was due before this instant.
-                self.stop_ns = self.clock.now_ns() + 1;
-            }
             let now_ns = self.release();
             self.expire(now_ns);
             if now_ns >= hand_over_ns || self.batch.len() >= BATCH {
@@ -210,9 +158,14 @@ impl Worker {
         }
         self.cut_off();
         let ended_ns = self.clock.now_ns();
-        self.note_progress(ended_ns, 0);
+        self.progress.caught_up(ended_ns);
         self.hand_over(ended_ns);
-        Fared { cpu_ns: poll::thread_cpu_ns(), wall_ns: ended_ns - started_ns, ..self.fared }
+        Fared {
+            cpu_ns: poll::thread_cpu_ns(),
+            wall_ns: ended_ns - started_ns,
+            realtime,
+            ..self.progress.fared
+        }
     }
 
     /// The next instant at which something is to be done without any socket asking for it; now if that
@@ -221,75 +174,68 @@ impl Worker {
         if !self.unfinished.is_empty() {
             return now_ns;
         }
-        let stop_ns = self.stop_ns;
+        let stop_ns = self.control.stop_ns();
         let mut wake_ns = u64::MAX;
-        for (load, running) in self.lanes.iter().enumerate() {
+        for (load, lane) in self.lanes.iter().enumerate() {
             // Of a full load nothing can be sent before something ends, and what comes due until then is
             // dropped whenever that is looked at: nothing to wake up for.
-            if let Some(next) = running.next
+            if let Some(next_ns) = lane.source.next_ns()
                 && !self.is_full(load)
             {
-                let at_ns = self.begin_ns.saturating_add(next.at_ns);
+                let at_ns = self.begin_ns.saturating_add(next_ns);
+                let at_ns = match self.manner.pacing {
+                    Pacing::Precise => at_ns,
+                    Pacing::Batched => at_ns.next_multiple_of(BATCHED_NS),
+                };
                 wake_ns = wake_ns.min(if at_ns < stop_ns { at_ns } else { u64::MAX });
             }
             if let Some((_, oldest)) = self.flights.oldest(load) {
-                wake_ns = wake_ns.min(oldest.intended_ns.saturating_add(running.lane.timeout_ns));
+                wake_ns = wake_ns.min(oldest.intended_ns.saturating_add(lane.timeout_ns));
             }
-            if stop_ns != u64::MAX {
-                wake_ns = wake_ns.min(stop_ns + running.lane.grace_ns);
-            }
+            wake_ns = wake_ns.min(stop_ns.saturating_add(lane.grace_ns));
         }
         wake_ns
     }
 
     /// True once nothing is left to do: told to stop, all released, and none under way or out of grace.
     fn is_over(&self, now_ns: u64) -> bool {
-        let stop_ns = self.stop_ns;
-        if self.control.abandon.load(Ordering::Acquire) {
-            return true;
+        let stop_ns = self.control.stop_ns();
+        if stop_ns == u64::MAX {
+            return false;
         }
-        stop_ns != u64::MAX
-            && self.lanes.iter().enumerate().all(|(load, running)| {
-                let due = running.next.is_some_and(|next| self.begin_ns.saturating_add(next.at_ns) < stop_ns);
-                now_ns >= stop_ns.saturating_add(running.lane.grace_ns)
-                    || (!due && self.flights.count(load) == 0)
+        self.control.is_abandoned()
+            || self.lanes.iter().enumerate().all(|(load, lane)| {
+                now_ns >= stop_ns.saturating_add(lane.grace_ns)
+                    || (now_ns >= stop_ns && self.due(load).is_none() && self.flights.count(load) == 0)
             })
+    }
+
+    /// The instant of a load's next arrival, if the load does not end before it.
+    fn due(&self, load: usize) -> Option<u64> {
+        let at_ns = self.begin_ns.saturating_add(self.lanes[load].source.next_ns()?);
+        (at_ns < self.control.stop_ns()).then_some(at_ns)
     }
 
     /// Releases what is due, in order of intended instants, up to a bound; returns the instant at which it
     /// looked last.
     fn release(&mut self) -> u64 {
-        let stop_ns = self.stop_ns;
         let mut now_ns = self.clock.now_ns();
         let mut sent = 0;
         for _ in 0..LOOKED_AT_AT_ONCE {
             if sent == RELEASED_AT_ONCE {
                 break;
             }
-            let first = self
-                .lanes
-                .iter()
-                .enumerate()
-                .filter_map(|(load, running)| {
-                    running.next.map(|next| (self.begin_ns.saturating_add(next.at_ns), load))
-                })
-                .min();
-            let Some((intended_ns, load)) = first.filter(|(at_ns, _)| *at_ns <= now_ns && *at_ns < stop_ns)
-            else {
-                if self.behind_since_ns.is_some() {
-                    self.note_progress(now_ns, 0);
-                }
+            let first = (0..self.lanes.len()).filter_map(|load| Some((self.due(load)?, load))).min();
+            let Some((intended_ns, load)) = first.filter(|(at_ns, _)| *at_ns <= now_ns) else {
+                self.progress.caught_up(now_ns);
                 break;
             };
-            let running = &mut self.lanes[load];
-            let Some(arrival) = running.next else { break };
-            running.next = running.lane.schedule.next();
-            self.fared.scheduled += 1;
+            let Some(arrival) = self.lanes[load].source.take() else { break };
             if self.is_full(load) {
-                self.fared.behind_count += u64::from(self.behind_since_ns.is_some());
+                self.progress.dropped();
                 self.note(load, End::Dropped, (intended_ns, now_ns, now_ns), 0);
             } else {
-                self.note_progress(now_ns, now_ns - intended_ns);
+                self.progress.released(now_ns, now_ns - intended_ns);
                 self.depart(load, &arrival, intended_ns, now_ns);
                 sent += 1;
                 now_ns = self.clock.now_ns();
@@ -300,22 +246,7 @@ impl Worker {
 
     /// True if a load has as many requests under way as it may.
     fn is_full(&self, load: usize) -> bool {
-        self.flights.count(load) >= self.lanes[load].lane.max_in_flight
-    }
-
-    /// Keeps account of being behind the schedule; `lag_ns` is the lateness of the arrival released now, 0
-    /// if none is due.
-    fn note_progress(&mut self, now_ns: u64, lag_ns: u64) {
-        self.fared.furthest_ns = self.fared.furthest_ns.max(lag_ns);
-        match (self.behind_since_ns, lag_ns > BEHIND_NS) {
-            (None, true) => self.behind_since_ns = Some(now_ns),
-            (Some(since_ns), false) => {
-                self.fared.behind_ns += now_ns - since_ns;
-                self.behind_since_ns = None;
-            }
-            (Some(_), true) => self.fared.behind_count += 1,
-            (None, false) => {}
-        }
+        self.flights.count(load) >= self.lanes[load].max_in_flight
     }
 
     /// Sends an arrival on an idle connection, or on a new one.
@@ -329,7 +260,7 @@ impl Worker {
             connection: u32::MAX,
             retried: false,
         });
-        let address = self.lanes[load].lane.prepared.requests[arrival.request as usize].address;
+        let address = self.lanes[load].prepared.requests[arrival.request as usize].address;
         match self.pool.take_idle(load, address as usize) {
             Some(number) => self.send(number, ticket),
             None => self.open(load, address, ticket),
@@ -338,7 +269,7 @@ impl Worker {
 
     /// Opens a connection for a request under way; it is sent once connected.
     fn open(&mut self, load: usize, address: u32, ticket: Ticket) {
-        let to = self.lanes[load].lane.prepared.addresses[address as usize];
+        let to = self.lanes[load].prepared.addresses[address as usize];
         let (number, token) = self.pool.vacant();
         let opened = Connection::open(to).and_then(|connection| {
             self.poll.add(connection.socket(), token)?;
@@ -360,7 +291,7 @@ impl Worker {
     fn send(&mut self, number: u32, ticket: Ticket) {
         let flight = self.flights.get_mut(ticket);
         flight.connection = number;
-        let prepared = &self.lanes[flight.load as usize].lane.prepared;
+        let prepared = &self.lanes[flight.load as usize].prepared;
         let unix_ms = self.unix_zero_ms + flight.intended_ns / 1_000_000;
         let wired = prepared.wire(flight.request, flight.number, unix_ms, &mut self.scratch);
         let request = &prepared.requests[flight.request as usize];
@@ -404,7 +335,7 @@ impl Worker {
                 let (load, address) = (link.load as usize, link.address);
                 self.pool.close(number);
                 let flight = self.flights.get_mut(ticket);
-                let request = &self.lanes[load].lane.prepared.requests[flight.request as usize];
+                let request = &self.lanes[load].prepared.requests[flight.request as usize];
                 // A server may close a kept connection just as a request is on its way; every client
                 // sends such a request again where that can do no harm (RFC 9112, 9.3.1), so users do not
                 // see it. Once, and only if the server can't have acted on it or may act twice.
@@ -421,7 +352,7 @@ impl Worker {
 
     fn answered(&mut self, ticket: Ticket, answer: Answer) {
         let flight = self.flights.get_mut(ticket);
-        let prepared = &self.lanes[flight.load as usize].lane.prepared;
+        let prepared = &self.lanes[flight.load as usize].prepared;
         let good = prepared.expects(flight.request, answer.status);
         let end = if good { End::Good(answer.status) } else { End::Bad(answer.status) };
         self.land(ticket, end, answer.bytes);
@@ -431,7 +362,9 @@ impl Worker {
     fn land(&mut self, ticket: Ticket, end: End, bytes: u64) {
         let flight = self.flights.remove(ticket);
         let now_ns = self.clock.now_ns();
-        self.note(flight.load as usize, end, (flight.intended_ns, flight.sent_ns, now_ns), bytes);
+        let load = flight.load as usize;
+        self.note(load, end, (flight.intended_ns, flight.sent_ns, now_ns), bytes);
+        self.lanes[load].source.ended(now_ns - self.begin_ns);
         if let Some(sample) = self.batch.last_mut() {
             sample.retried = flight.retried;
         }
@@ -441,7 +374,7 @@ impl Worker {
     fn note(&mut self, load: usize, end: End, (intended_ns, sent_ns, ended_ns): (u64, u64, u64), bytes: u64) {
         let slos = match end {
             End::Good(status) | End::Bad(status) => {
-                self.lanes[load].lane.prepared.good_for(status, ended_ns - intended_ns)
+                self.lanes[load].prepared.good_for(status, ended_ns - intended_ns)
             }
             _ => 0,
         };
@@ -452,7 +385,7 @@ impl Worker {
     /// Gives up what has run into its timeout.
     fn expire(&mut self, now_ns: u64) {
         for load in 0..self.lanes.len() {
-            let timeout_ns = self.lanes[load].lane.timeout_ns;
+            let timeout_ns = self.lanes[load].timeout_ns;
             while let Some((ticket, flight)) = self.flights.oldest(load)
                 && flight.intended_ns.saturating_add(timeout_ns) <= now_ns
             {
@@ -478,16 +411,14 @@ impl Worker {
         // A rate far beyond any machine leaves a backlog that can't even be counted.
         let give_up_ns = self.clock.now_ns() + BACKLOG_COUNTED_NS;
         for load in 0..self.lanes.len() {
-            while let Some(next) = self.lanes[load].next
-                && self.begin_ns.saturating_add(next.at_ns) < self.stop_ns
-            {
+            while let Some(intended_ns) = self.due(load) {
                 let now_ns = self.clock.now_ns();
                 if now_ns > give_up_ns {
                     break;
                 }
-                self.lanes[load].next = self.lanes[load].lane.schedule.next();
-                self.fared.scheduled += 1;
-                self.note(load, End::Dropped, (self.begin_ns + next.at_ns, now_ns, now_ns), 0);
+                self.lanes[load].source.take();
+                self.progress.dropped();
+                self.note(load, End::Dropped, (intended_ns, now_ns, now_ns), 0);
                 if self.batch.len() >= BATCH {
                     self.hand_over(now_ns);
                 }
@@ -496,8 +427,8 @@ impl Worker {
     }
 
     fn hand_over(&mut self, now_ns: u64) {
-        let overdue = self.lanes.iter().enumerate().map(|(load, running)| {
-            let limit_ns = running.lane.timeout_ns.min(OVERDUE_NS);
+        let overdue = self.lanes.iter().enumerate().map(|(load, lane)| {
+            let limit_ns = lane.timeout_ns.min(OVERDUE_NS);
             let overdue = self.flights.of(load).map(|flight| flight.intended_ns);
             overdue.take_while(|intended_ns| intended_ns + limit_ns < now_ns).collect()
         });
@@ -508,7 +439,6 @@ impl Worker {
         };
         let samples = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
         // Nobody listens any more only when the generator was dropped: then there is nobody to tell.
-        let stop_ns = (self.stop_ns != u64::MAX).then_some(self.stop_ns);
-        let _ = self.outbox.send(Batch { samples, now, stop_ns });
+        let _ = self.outbox.send(Batch { thread: self.thread, samples, now });
     }
 }

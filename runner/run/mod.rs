@@ -24,7 +24,7 @@ use crate::inject::{Bound, Injector, News};
 use crate::journal::{self, Writer};
 use crate::lab;
 use crate::ledger::{self, Debt, Ledger};
-use crate::load::{Endpoints, Generator};
+use crate::load::{Endpoints, Generator, Setup};
 use crate::output::{Concluded, RUNS, conclude};
 use crate::plan::inventory::Inventory;
 use crate::plan::{Plan, Refusal};
@@ -52,6 +52,8 @@ pub struct Options {
     pub out: Option<PathBuf>,
     /// Leave the lab up.
     pub keep: bool,
+    /// How the load generator works on this machine.
+    pub setup: Setup,
     /// Who watches.
     pub view: View,
 }
@@ -116,8 +118,15 @@ pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Resul
 
     let mut ledger = Ledger::create(&ledger::state_dir(), &run, std::env::var("DOCKER_HOST").ok())?;
     let warden = Warden::start(&run)?;
-    let stage =
-        Stage { docker: &docker, plan: &plan, run: &run, file: &options.file, keep: options.keep, clock };
+    let stage = Stage {
+        docker: &docker,
+        plan: &plan,
+        run: &run,
+        file: &options.file,
+        keep: options.keep,
+        setup: options.setup,
+        clock,
+    };
     let ended = stage.play(&mut scribe, &mut ledger).await;
     let noted = match &ended {
         Err(error) => scribe.note(broke(error)),
@@ -185,6 +194,7 @@ struct Stage<'r> {
     run: &'r str,
     file: &'r Path,
     keep: bool,
+    setup: Setup,
     clock: Clock,
 }
 
@@ -216,7 +226,7 @@ impl Stage<'_> {
         let generator = if self.plan.loads.is_empty() {
             None
         } else {
-            Some(Generator::start(&self.plan.loads, &endpoints, self.clock).await?)
+            Some(Generator::start(&self.plan.loads, &endpoints, self.clock, self.setup).await?)
         };
         let probes = start_probes(self.plan, &endpoints, &sender);
         let live = Live::new(self.plan, self.run, scribe, ledger, injector, generator, happenings);

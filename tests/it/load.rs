@@ -11,7 +11,7 @@ use chaos::clock::Clock;
 use chaos::error::{Exit, Span};
 use chaos::load::record::{Boxes, Stats};
 use chaos::load::schedule::Schedule;
-use chaos::load::{Endpoints, Generator, Interval};
+use chaos::load::{Endpoints, Generator, Interval, Setup};
 use chaos::plan::LoadPlan;
 use chaos::spec::expr::{Condition, Op, StatusSet, Term};
 use chaos::spec::{Arrivals, Expect, Load, Located, Request};
@@ -71,7 +71,9 @@ async fn run_with(
 ) -> Ran {
     let clock = Clock::start();
     let endpoints: Endpoints = [("sut.lab", server.address)].into_iter().collect();
-    let generator = Generator::start(std::slice::from_ref(plan), &endpoints, clock).await.expect("it starts");
+    let generator = Generator::start(std::slice::from_ref(plan), &endpoints, clock, Setup::default())
+        .await
+        .expect("it starts");
     let begin_ns = generator.begin_ns();
     let mut intervals = Vec::new();
     let mut beat = tokio::time::interval(StdDuration::from_millis(50));
@@ -413,7 +415,8 @@ async fn loads_keep_to_themselves() {
         LoadPlan { name: "gone".into(), seed: 5, ..load(100.0, vec![get("http://gone.lab:99/")]) },
     ];
     let endpoints = [("quick.lab", quick.address), ("gone.lab:99", gone.address)].into_iter().collect();
-    let generator = Generator::start(&loads, &endpoints, Clock::start()).await.expect("it starts");
+    let generator =
+        Generator::start(&loads, &endpoints, Clock::start(), Setup::default()).await.expect("it starts");
     tokio::time::sleep(StdDuration::from_millis(700)).await;
     let over = Duration::from_s(5);
     let windows = [Some("quick"), Some("gone"), None].map(|load| generator.window(load, over).stats.boxes);
@@ -436,7 +439,9 @@ async fn a_schedule_that_cannot_be_kept_makes_the_run_invalid() {
         load.max_in_flight.value = 1;
     });
     let endpoints = [("sut.lab", server.address)].into_iter().collect();
-    let generator = Generator::start(&[impossible], &endpoints, Clock::start()).await.expect("it starts");
+    let generator = Generator::start(&[impossible], &endpoints, Clock::start(), Setup::default())
+        .await
+        .expect("it starts");
     tokio::time::sleep(StdDuration::from_millis(300)).await;
     let (intervals, fitness) = generator.stop().await;
     assert!(!intervals.is_empty());
@@ -450,7 +455,8 @@ async fn dropping_a_generator_ends_its_threads() {
     let server = Server::start(Manner::Stall);
     let endpoints = [("sut.lab", server.address)].into_iter().collect();
     let plan = load(100.0, vec![get("http://sut.lab/")]);
-    let generator = Generator::start(&[plan], &endpoints, Clock::start()).await.expect("it starts");
+    let generator =
+        Generator::start(&[plan], &endpoints, Clock::start(), Setup::default()).await.expect("it starts");
     let threads = || {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap();
         let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
@@ -488,7 +494,9 @@ async fn what_cannot_be_started_says_why() {
         (with_header("Content-Length", "5"), Exit::Mistake, "follows from the body"),
     ] {
         let plan = load(1.0, vec![request]);
-        let error = Generator::start(&[plan], &Endpoints::new(), Clock::start()).await.expect_err(why);
+        let error = Generator::start(&[plan], &Endpoints::new(), Clock::start(), Setup::default())
+            .await
+            .expect_err(why);
         assert_eq!(error.exit(), exit, "{error}");
         assert!(error.to_string().contains(why), "{error}");
     }

@@ -1,0 +1,80 @@
+//! One load in the hands of one sending thread, and how that thread is told to end.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::request::Prepared;
+use super::source::{Share, Source};
+use crate::plan::LoadPlan;
+use crate::units::NS_PER_S;
+
+/// The longest that requests under way may still take once a load ends; a shorter timeout cuts it further.
+/// What is not answered by then is cut off, and said to be.
+pub const GRACE_NS: u64 = 2 * NS_PER_S;
+
+/// One thread's part of a load.
+#[derive(Debug)]
+pub struct Lane {
+    /// Its requests.
+    pub prepared: Prepared,
+    /// Its arrivals.
+    pub source: Source,
+    /// Its timeout, from the intended instant.
+    pub timeout_ns: u64,
+    /// The most requests under way at once on this thread.
+    pub max_in_flight: u32,
+    /// How long what is under way may still take when the load ends.
+    pub grace_ns: u64,
+}
+
+impl Lane {
+    /// The part of a load that falls to a thread.
+    pub fn new(plan: &LoadPlan, prepared: Prepared, share: Share) -> Self {
+        let load = &plan.load;
+        // Users wait for answers, so there are never more under way than users.
+        let cap = load.users.as_ref().map_or(load.max_in_flight.value, |users| users.value);
+        Self {
+            prepared,
+            source: Source::new(plan, share),
+            timeout_ns: load.timeout.as_ns(),
+            max_in_flight: share.part(cap),
+            grace_ns: load.timeout.as_ns().min(GRACE_NS),
+        }
+    }
+}
+
+/// How running threads are told to end: all at one instant, set a little before it comes.
+#[derive(Debug)]
+pub struct Control {
+    stop_ns: AtomicU64,
+    abandon: AtomicBool,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self { stop_ns: AtomicU64::new(u64::MAX), abandon: AtomicBool::new(false) }
+    }
+}
+
+impl Control {
+    /// Ends the loads: no arrival intended at or after `at_ns` is sent; what is under way gets its grace.
+    /// Only an instant still to come ends all threads' loads at once: none sends early, so none has passed it.
+    pub fn stop(&self, at_ns: u64) {
+        self.stop_ns.store(at_ns, Ordering::Release);
+    }
+
+    /// When the loads end; `u64::MAX` until that is told.
+    pub fn stop_ns(&self) -> u64 {
+        self.stop_ns.load(Ordering::Acquire)
+    }
+
+    /// Ends at once; whatever is under way is cut off.
+    pub fn abandon(&self) {
+        self.abandon.store(true, Ordering::Release);
+        self.stop(0);
+    }
+
+    /// True once nobody wants an answer any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandon.load(Ordering::Acquire)
+    }
+}
