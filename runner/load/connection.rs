@@ -1,19 +1,19 @@
-//! One TCP connection that carries one exchange after another, as far as the kernel lets it go at once.
+//! One connection that carries one exchange after another, as far as the kernel lets it go at once.
 //!
 //! Never blocks and never waits: it is told that its socket is ready and says what came of it. Which
 //! request it carries, and what its outcome means, is the engine's. Start at [`Connection::advance`].
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::SockAddr;
 
 use super::outcome::Class;
 use super::poll::Ready;
 use super::protocol::{Answer, Progress, Reader};
 use super::request::Wired;
+use super::transport::{Secure, Transport};
 
 /// How much is read at once: more than a socket's usual buffer holds. One such buffer serves all
 /// connections of a thread.
@@ -21,12 +21,12 @@ pub const READ_BYTES: usize = 64 << 10;
 
 /// How often one connection is read before the others, and the schedule, get their turn: 1 MB, a fraction
 /// of a millisecond.
-const READS_AT_ONCE: u32 = 16;
+pub(super) const READS_AT_ONCE: u32 = 16;
 
 /// A connection and the exchange on it, if any.
 #[derive(Debug)]
 pub struct Connection<R> {
-    socket: TcpStream,
+    transport: Transport,
     reader: R,
     stage: Stage,
     unsent: Unsent,
@@ -43,6 +43,8 @@ pub struct Connection<R> {
 pub enum Stage {
     /// Being connected; nothing can be sent yet.
     Connecting,
+    /// Connected, in TLS's handshake; nothing can be sent yet.
+    Securing,
     /// Carrying a request.
     Busy,
     /// Ready for a request.
@@ -88,18 +90,9 @@ pub struct Broken {
 
 impl<R: Reader + Default> Connection<R> {
     /// Begins to connect.
-    pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let kind = Type::STREAM.nonblocking().cloexec();
-        let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
-        // A request is one write: waiting for more to send could only delay it.
-        socket.set_tcp_nodelay(true)?;
-        match socket.connect(&address.into()) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
-            Err(error) => return Err(error),
-        }
+    pub fn open(address: &SockAddr, secure: Option<&Secure>) -> io::Result<Self> {
         Ok(Self {
-            socket: socket.into(),
+            transport: Transport::open(address, secure)?,
             reader: R::default(),
             stage: Stage::Connecting,
             unsent: Unsent::Nothing,
@@ -116,7 +109,7 @@ impl<R: Reader + Default> Connection<R> {
 
     /// Its socket, to be watched.
     pub fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.transport.as_fd()
     }
 
     /// Sends a request; what the kernel does not take now follows when the socket is ready. The connection
@@ -130,7 +123,7 @@ impl<R: Reader + Default> Connection<R> {
             Wired::Fixed(bytes) => bytes,
             Wired::Made(bytes) => bytes,
         };
-        match self.socket.write(bytes) {
+        match self.transport.write(bytes) {
             Ok(sent) if sent == bytes.len() => Event::Pending,
             Ok(sent) => self.keep(wired, sent),
             Err(error) if would_block(&error) => self.keep(wired, 0),
@@ -149,29 +142,22 @@ impl<R: Reader + Default> Connection<R> {
     /// Goes as far as the socket allows. After [`Event::Unfinished`] call it again, soon, with the same
     /// `ready`.
     pub fn advance(&mut self, ready: Ready, buffer: &mut [u8]) -> Event {
-        if self.stage == Stage::Connecting {
-            return self.connected(ready);
+        if matches!(self.stage, Stage::Connecting | Stage::Securing) {
+            return match connect(&mut self.transport, &mut self.stage, ready) {
+                Ok(true) => Event::Connected,
+                Ok(false) => Event::Pending,
+                Err(class) => Event::Broken(Broken { class, stale: false, unsent: true }),
+            };
         }
-        if ready.writable() && !matches!(self.unsent, Unsent::Nothing) {
+        if ready.writable() {
             // A server may answer and close without reading all of a request, so what counts is what can
             // be read; a failed write only ends the writing.
-            self.send_rest();
+            let _ = self.transport.flush();
+            if !matches!(self.unsent, Unsent::Nothing) {
+                self.send_rest();
+            }
         }
         if ready.readable() { self.receive(ready, buffer) } else { Event::Pending }
-    }
-
-    fn connected(&mut self, ready: Ready) -> Event {
-        if !ready.writable() {
-            return Event::Pending;
-        }
-        let error = match self.socket.take_error() {
-            Ok(None) => {
-                self.stage = Stage::Idle;
-                return Event::Connected;
-            }
-            Ok(Some(error)) | Err(error) => error,
-        };
-        Event::Broken(Broken { class: Class::of(&error), stale: false, unsent: true })
     }
 
     fn send_rest(&mut self) {
@@ -179,12 +165,12 @@ impl<R: Reader + Default> Connection<R> {
             let (left, sent) = match &mut self.unsent {
                 Unsent::Nothing => return,
                 Unsent::Fixed(bytes, at) => {
-                    let sent = self.socket.write(&bytes[*at..]);
+                    let sent = self.transport.write(&bytes[*at..]);
                     *at += sent.as_ref().copied().unwrap_or(0);
                     (bytes.len() - *at, sent)
                 }
                 Unsent::Made(bytes) => {
-                    let sent = self.socket.write(bytes);
+                    let sent = self.transport.write(bytes);
                     bytes.drain(..sent.as_ref().copied().unwrap_or(0));
                     (bytes.len(), sent)
                 }
@@ -206,11 +192,14 @@ impl<R: Reader + Default> Connection<R> {
 
     fn receive(&mut self, ready: Ready, buffer: &mut [u8]) -> Event {
         for _ in 0..READS_AT_ONCE {
-            let read = match self.socket.read(buffer) {
+            let read = match self.transport.read(buffer) {
                 Ok(read) => read,
                 Err(error) if would_block(&error) => return Event::Pending,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
+                    if error.kind() == io::ErrorKind::UnexpectedEof {
+                        return self.broken(if self.answering { Class::Truncated } else { Class::Reset });
+                    }
                     // Of a connection that stands, the kernel's timeout is of the answer.
                     let class = Class::of(&error);
                     let late = class == Class::ConnectTimeout;
@@ -238,7 +227,7 @@ impl<R: Reader + Default> Connection<R> {
             }
             // A short read took all there was; the next bytes are a new edge. But an end that came with
             // the same edge is not announced again.
-            if read < buffer.len() && !ready.ending() {
+            if read < buffer.len() && self.transport.drains() && !ready.ending() {
                 return Event::Pending;
             }
         }
@@ -263,6 +252,23 @@ impl<R: Reader + Default> Connection<R> {
     }
 }
 
-fn would_block(error: &io::Error) -> bool {
+/// Goes on connecting: true once requests can be sent, and the stage is then idle.
+pub fn connect(transport: &mut Transport, stage: &mut Stage, ready: Ready) -> Result<bool, Class> {
+    if *stage == Stage::Connecting {
+        if !ready.writable() {
+            return Ok(false);
+        }
+        transport.connected().map_err(|error| Class::of(&error))?;
+        *stage = Stage::Securing;
+    }
+    // Whatever ends a handshake, it was the handshake that failed.
+    let secured = transport.secure().map_err(|_| Class::Tls)?;
+    if secured {
+        *stage = Stage::Idle;
+    }
+    Ok(secured)
+}
+
+pub(super) fn would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }

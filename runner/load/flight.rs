@@ -9,6 +9,21 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u32);
 
+impl Ticket {
+    /// The number that stands for it where only a number fits.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The ticket of such a number.
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+/// In place of a connection's number: the request waits for one.
+pub const UNCARRIED: u32 = u32::MAX;
+
 const NONE: u32 = u32::MAX;
 
 /// A request under way.
@@ -24,7 +39,7 @@ pub struct Flight {
     pub intended_ns: u64,
     /// When sending began: its first byte was handed to the kernel, or a connection was asked for.
     pub sent_ns: u64,
-    /// The connection that carries it.
+    /// The connection that carries it; [`UNCARRIED`] while it waits for one.
     pub connection: u32,
     /// True if it was sent again after a kept connection turned out closed.
     pub retried: bool,

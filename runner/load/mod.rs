@@ -1,8 +1,8 @@
 //! Load: a schedule that is a pure function, an engine that keeps it, and a recorder of what came of it.
 //!
 //! [`Generator`] is the door. Behind it: [`schedule`] says when and what (pure), [`template`] and
-//! [`request`] lay out the bytes, [`worker`] sends them on time over [`connection`]s whose answers a
-//! [`protocol`] reads (pure), [`recorder`] sorts what ended into intervals and [`window`] into the live
+//! [`request`] lay out the bytes, [`worker`] sends them on time over [`connection`]s and [`shared`] ones, whose
+//! answers a [`protocol`] reads (pure), [`recorder`] sorts what ended into intervals and [`window`] into the live
 //! view, and [`fitness`] says whether the generator itself can be believed.
 
 pub mod connection;
@@ -11,6 +11,7 @@ pub mod fitness;
 pub mod flight;
 pub mod lane;
 pub mod outcome;
+pub mod place;
 pub mod poll;
 pub mod pool;
 pub mod progress;
@@ -19,8 +20,11 @@ pub mod record;
 pub mod recorder;
 pub mod request;
 pub mod schedule;
+pub mod shared;
 pub mod source;
 pub mod template;
+pub mod tls;
+pub mod transport;
 pub mod window;
 pub mod worker;
 

@@ -56,6 +56,10 @@ pub enum Class {
     Unreachable,
     /// Not connected in time.
     ConnectTimeout,
+    /// TLS was not agreed upon: the certificate, the version, or no TLS at all.
+    Tls,
+    /// TLS was not agreed upon in time.
+    TlsTimeout,
     /// Connected, not answered in time.
     AnswerTimeout,
     /// What came is no answer of the protocol.
@@ -72,12 +76,14 @@ pub enum Class {
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Refused,
         Self::Reset,
         Self::Truncated,
         Self::Unreachable,
+        Self::Tls,
         Self::ConnectTimeout,
+        Self::TlsTimeout,
         Self::AnswerTimeout,
         Self::Protocol,
         Self::OpenFiles,
@@ -94,6 +100,8 @@ impl Class {
             Self::Truncated => "truncated",
             Self::Unreachable => "unreachable",
             Self::ConnectTimeout => "timeout: connect",
+            Self::Tls => "tls",
+            Self::TlsTimeout => "timeout: tls",
             Self::AnswerTimeout => "timeout: answer",
             Self::Protocol => "protocol",
             Self::OpenFiles => "local: open files",
@@ -111,7 +119,8 @@ impl Class {
     /// The class of a socket's error.
     pub fn of(error: &io::Error) -> Self {
         match error.raw_os_error() {
-            Some(libc::ECONNREFUSED) => Self::Refused,
+            // A unix socket whose queue is full says EAGAIN where TCP would drop the SYN.
+            Some(libc::ECONNREFUSED | libc::EAGAIN) => Self::Refused,
             Some(libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED) => Self::Reset,
             Some(
                 libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EHOSTDOWN | libc::EACCES,
@@ -121,6 +130,7 @@ impl Class {
             Some(libc::EMFILE | libc::ENFILE) => Self::OpenFiles,
             Some(libc::EADDRNOTAVAIL | libc::EADDRINUSE) => Self::Ports,
             Some(libc::ENOMEM | libc::ENOBUFS) => Self::Memory,
+            _ if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => Self::Tls,
             _ => Self::Other,
         }
     }
@@ -128,7 +138,7 @@ impl Class {
     /// How an arrival that met this ended.
     pub const fn end(self) -> End {
         match self {
-            Self::ConnectTimeout | Self::AnswerTimeout => End::TimedOut(self),
+            Self::ConnectTimeout | Self::TlsTimeout | Self::AnswerTimeout => End::TimedOut(self),
             _ => End::Failed(self),
         }
     }

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::place::{Place, Places};
+use super::protocol::h2;
 use super::schedule::template_rng;
 use super::template::{Template, Values};
 use crate::error::{Error, Result};
 use crate::plan::LoadPlan;
-use crate::spec::Request;
+use crate::spec::{Http, Request};
 use crate::spec::expr::{Condition, StatusSet, Term};
 use crate::spec::url::Url;
 
@@ -33,13 +35,26 @@ impl Endpoints {
 
     /// The address behind a URL's host: a known one, the host's own, or the first its name resolves to.
     pub async fn resolve(&self, url: &Url) -> std::io::Result<SocketAddr> {
+        Ok(self.resolve_all(url).await?[0])
+    }
+
+    /// All addresses behind a URL's host, at least one, each once.
+    pub async fn resolve_all(&self, url: &Url) -> std::io::Result<Vec<SocketAddr>> {
         let port = url.port_or_default();
         let with_port = format!("{}:{port}", url.host);
         if let Some(address) = self.get(&url.authority()).or_else(|| self.get(&with_port)) {
-            return Ok(address);
+            return Ok(vec![address]);
         }
-        let mut found = tokio::net::lookup_host((url.host.as_str(), port)).await?;
-        found.next().ok_or_else(|| std::io::Error::other(format!("{} has no address", url.host)))
+        let mut found = Vec::new();
+        for address in tokio::net::lookup_host((url.host.as_str(), port)).await? {
+            if !found.contains(&address) {
+                found.push(address);
+            }
+        }
+        if found.is_empty() {
+            return Err(std::io::Error::other(format!("{} has no address", url.host)));
+        }
+        Ok(found)
     }
 
     /// The address of `host` as a URL writes it, if it is known.
@@ -59,8 +74,8 @@ impl<H: Into<String>> FromIterator<(H, SocketAddr)> for Endpoints {
 pub struct Prepared {
     /// In the plan's order.
     pub requests: Vec<PreparedRequest>,
-    /// Where they go, each address once.
-    pub addresses: Vec<SocketAddr>,
+    /// Where they go, each place once.
+    pub places: Vec<Place>,
     /// The terms of each SLO's condition, in the plan's order; at most [`MAX_SLOS`].
     slos: Vec<Vec<Term>>,
     seed: u64,
@@ -72,8 +87,10 @@ pub const MAX_SLOS: usize = 64;
 /// One request of a load.
 #[derive(Clone, Debug)]
 pub struct PreparedRequest {
-    /// Its address, as an index.
+    /// Its place, as an index.
     pub address: u32,
+    /// It goes to `https://`.
+    pub tls: bool,
     /// A HEAD request: no body follows, whatever the answer's head says.
     pub head_only: bool,
     /// May be sent again without asking (RFC 9110, 9.2.2).
@@ -146,6 +163,20 @@ impl Prepared {
     }
 }
 
+impl Wire {
+    /// As the protocol sends it: what is the same every time is laid out here once.
+    fn laid(self, http: Http, url: &Url) -> Self {
+        match (self, http) {
+            (Self::Fixed(text), Http::H2) => {
+                let mut laid = Vec::new();
+                h2::lay_out(&text, h2::scheme(url.tls), &mut laid);
+                Self::Fixed(laid.into())
+            }
+            (other, _) => other,
+        }
+    }
+}
+
 impl Filled {
     fn render(&self, values: &mut Values, out: &mut Vec<u8>) {
         use std::io::Write;
@@ -182,43 +213,33 @@ pub async fn prepare(load: &LoadPlan, endpoints: &Endpoints) -> Result<Prepared>
     }
     let mut prepared = Prepared {
         requests: Vec::with_capacity(load.load.requests.len()),
-        addresses: Vec::new(),
+        places: Vec::new(),
         slos: load.slos.iter().map(|(_, Condition { terms, .. })| terms.clone()).collect(),
         seed: load.seed,
     };
+    let mut places = Places::new(load, endpoints);
     for request in load.load.requests.iter() {
         let (method, url) = request.method_and_url().ok_or_else(|| {
             wrong("a request needs exactly one of get, head, post, put, patch, delete".into())
         })?;
         let why = |why| wrong(format!("`{}` can't be requested: {why}", url.value));
         let url: Url = url.value.parse().map_err(why)?;
-        let address = resolve(&url, endpoints).await?;
-        let known = prepared.addresses.iter().position(|other| *other == address);
-        let address_index = known.unwrap_or_else(|| {
-            prepared.addresses.push(address);
-            prepared.addresses.len() - 1
-        });
+        let place = places.find(&url).await?;
         let headers = headers(load, request, &url).map_err(wrong)?;
         let close =
             headers.iter().any(|(name, value)| name == "connection" && value.eq_ignore_ascii_case("close"));
         prepared.requests.push(PreparedRequest {
-            address: u32::try_from(address_index).map_err(|_| wrong("too many requests".into()))?,
+            address: u32::try_from(place).map_err(|_| wrong("too many requests".into()))?,
             head_only: method == "HEAD",
             idempotent: !matches!(method, "POST" | "PATCH"),
             close,
             expect: request.expect.status.clone(),
-            wire: wire(method, &url, &headers, body(request).as_deref()).map_err(wrong)?,
+            tls: url.tls,
+            wire: wire(method, &url, &headers, body(request).as_deref()).map_err(wrong)?.laid(load.load.http, &url),
         });
     }
+    prepared.places = places.list;
     Ok(prepared)
-}
-
-async fn resolve(url: &Url, endpoints: &Endpoints) -> Result<SocketAddr> {
-    endpoints.resolve(url).await.map_err(|error| {
-        Error::environment(format!("could not resolve `{}`", url.host))
-            .because(error)
-            .hint("check the host's name, or write its address in the URL")
-    })
 }
 
 /// The request's body as text, if it has one.

@@ -7,18 +7,21 @@
 //!
 //! All state is in [`Worker`]; start at [`Worker::run`].
 
+mod sharing;
+
 use std::sync::Arc;
 use std::sync::mpsc;
 
 use super::connection::{Connection, Event, READ_BYTES, Stage};
-use super::flight::{Flight, Flights, Ticket};
+use super::flight::{Flight, Flights, Ticket, UNCARRIED};
 use super::lane::{Control, Lane};
 use super::outcome::{Class, End, Sample};
 use super::poll::{self, Poll, Ready};
-use super::pool::{Link, Pool};
+use super::pool::{Line, Link, Pool};
 use super::progress::{Fared, Progress};
-use super::protocol::Answer;
+use super::protocol::{Answer, h2};
 use super::schedule::Arrival;
+use super::shared::Shared;
 use super::window::{Now, OVERDUE_NS};
 use crate::clock::Clock;
 
@@ -91,6 +94,14 @@ pub struct Worker {
     scratch: Vec<u8>,
     /// Connections with more to read than one turn allows.
     unfinished: Vec<Ready>,
+    /// A request as a shared connection sends it, while it is made.
+    laid: Vec<u8>,
+    /// What ended on a shared connection, while it is gone through.
+    ended: Vec<h2::Event>,
+    /// Shared connections with something to write: written once a turn, however many requests it had.
+    unwritten: Vec<u32>,
+    /// Connections opened so far, by which a host's addresses take turns.
+    opened: usize,
     progress: Progress,
 }
 
@@ -112,7 +123,7 @@ impl Worker {
             unix_zero_ms,
             poll,
             flights: Flights::new(lanes.len()),
-            pool: Pool::new(lanes.iter().map(|lane| lane.prepared.addresses.len())),
+            pool: Pool::new(lanes.iter().map(|lane| lane.prepared.places.len())),
             lanes,
             control,
             manner,
@@ -121,6 +132,10 @@ impl Worker {
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             scratch: Vec::new(),
             unfinished: Vec::new(),
+            laid: Vec::new(),
+            ended: Vec::new(),
+            unwritten: Vec::new(),
+            opened: 0,
             progress: Progress::default(),
         }
     }
@@ -143,6 +158,7 @@ impl Worker {
             if self.is_over(now_ns) {
                 break;
             }
+            self.write_shared();
             let until_ns = self.wake_ns(now_ns).min(hand_over_ns);
             let until_mono_ns = if until_ns <= now_ns { 0 } else { self.clock.to_mono(until_ns) };
             self.poll.wait(until_mono_ns, &mut ready).expect("an epoll of our own can be waited for");
@@ -257,7 +273,7 @@ impl Worker {
             number: arrival.number,
             intended_ns,
             sent_ns: now_ns,
-            connection: u32::MAX,
+            connection: UNCARRIED,
             retried: false,
         });
         let address = self.lanes[load].prepared.requests[arrival.request as usize].address;
@@ -267,18 +283,44 @@ impl Worker {
         }
     }
 
-    /// Opens a connection for a request under way; it is sent once connected.
+    /// Closes a connection; a request that waited for one gets its place.
+    fn close(&mut self, number: u32) {
+        let link = self.pool.get(number);
+        let (load, address) = (link.load as usize, link.address);
+        self.pool.close(number);
+        while self.pool.count(load, address as usize) < self.lanes[load].connections
+            && let Some(ticket) = self.pool.queue(load, address as usize).pop_front()
+        {
+            self.open(load, address, ticket);
+        }
+    }
+
+    /// Opens a connection for a request under way, which is sent once connected; of a load that has all the
+    /// connections it may have, it waits for one.
     fn open(&mut self, load: usize, address: u32, ticket: Ticket) {
-        let to = self.lanes[load].prepared.addresses[address as usize];
+        let lane = &self.lanes[load];
+        if self.pool.count(load, address as usize) >= lane.connections {
+            self.flights.get_mut(ticket).connection = UNCARRIED;
+            self.pool.queue(load, address as usize).push_back(ticket);
+            return;
+        }
+        let place = &lane.prepared.places[address as usize];
+        let to = place.address(self.opened);
+        self.opened += 1;
         let (number, token) = self.pool.vacant();
-        let opened = Connection::open(to).and_then(|connection| {
-            self.poll.add(connection.socket(), token)?;
-            Ok(connection)
+        let limits = (lane.streams, lane.requests_each);
+        let opened = match lane.streams {
+            0 => Connection::open(to, place.secure.as_ref()).map(Line::Own),
+            _ => Shared::open(to, place.secure.as_ref(), limits).map(|shared| Line::Shared(Box::new(shared))),
+        };
+        let watched = opened.and_then(|line| {
+            self.poll.add(line.socket(), token)?;
+            Ok(line)
         });
-        match opened {
-            Ok(connection) => {
-                self.pool.put(number, Link::new(connection, load as u32, address, ticket));
-                self.flights.get_mut(ticket).connection = number;
+        match watched {
+            Ok(line) => {
+                self.pool.put(number, Link::new(line, (load as u32, address), lane.requests_each));
+                self.send(number, ticket);
             }
             Err(error) => {
                 self.pool.give_back(number);
@@ -287,17 +329,25 @@ impl Worker {
         }
     }
 
-    /// Sends the request behind `ticket` on connection `number`.
+    /// Sends the request behind `ticket` on connection `number`, as soon as that is connected.
     fn send(&mut self, number: u32, ticket: Ticket) {
         let flight = self.flights.get_mut(ticket);
         flight.connection = number;
+        let link = self.pool.get(number);
+        let connection = match &mut link.line {
+            Line::Own(connection) => connection,
+            Line::Shared(_) => return self.send_shared(number, ticket),
+        };
+        link.ticket = Some(ticket);
+        if connection.stage() != Stage::Idle {
+            return;
+        }
+        link.left -= 1;
         let prepared = &self.lanes[flight.load as usize].prepared;
         let unix_ms = self.unix_zero_ms + flight.intended_ns / 1_000_000;
         let wired = prepared.wire(flight.request, flight.number, unix_ms, &mut self.scratch);
         let request = &prepared.requests[flight.request as usize];
-        let link = self.pool.get(number);
-        link.ticket = Some(ticket);
-        let event = link.connection.send(&wired, request.head_only, request.close);
+        let event = connection.send(&wired, request.head_only, request.close || link.left == 0);
         self.follow(number, event);
     }
 
@@ -306,12 +356,16 @@ impl Worker {
         let Some(number) = self.pool.number(ready.token) else {
             return;
         };
-        let link = self.pool.get(number);
-        let event = link.connection.advance(ready, &mut self.buffer);
-        if event == Event::Unfinished {
-            self.unfinished.push(ready);
+        match &mut self.pool.get(number).line {
+            Line::Own(connection) => {
+                let event = connection.advance(ready, &mut self.buffer);
+                if event == Event::Unfinished {
+                    self.unfinished.push(ready);
+                }
+                self.follow(number, event);
+            }
+            Line::Shared(_) => self.attend_shared(number, ready),
         }
-        self.follow(number, event);
         // Between two sockets the schedule has its turn; it looks at the clock only, mostly.
         self.release();
     }
@@ -327,13 +381,20 @@ impl Worker {
             }
             Event::Answered(answer) => {
                 let ticket = link.ticket.take().expect("only what is under way is answered");
+                let (load, address) = (link.load as usize, link.address as usize);
                 self.answered(ticket, answer);
-                if answer.reusable { self.pool.rest(number) } else { self.pool.close(number) }
+                if !answer.reusable {
+                    self.close(number);
+                } else if let Some(next) = self.pool.queue(load, address).pop_front() {
+                    self.send(number, next);
+                } else {
+                    self.pool.rest(number);
+                }
             }
             Event::Broken(broken) => {
                 let ticket = link.ticket.take().expect("only what is under way breaks");
                 let (load, address) = (link.load as usize, link.address);
-                self.pool.close(number);
+                self.close(number);
                 let flight = self.flights.get_mut(ticket);
                 let request = &self.lanes[load].prepared.requests[flight.request as usize];
                 // A server may close a kept connection just as a request is on its way; every client
@@ -346,7 +407,7 @@ impl Worker {
                     self.land(ticket, broken.class.end(), 0);
                 }
             }
-            Event::Closed => self.pool.close(number),
+            Event::Closed => self.close(number),
         }
     }
 
@@ -389,13 +450,36 @@ impl Worker {
             while let Some((ticket, flight)) = self.flights.oldest(load)
                 && flight.intended_ns.saturating_add(timeout_ns) <= now_ns
             {
-                let number = flight.connection;
-                let connecting = self.pool.get(number).connection.stage() == Stage::Connecting;
-                let class = if connecting { Class::ConnectTimeout } else { Class::AnswerTimeout };
-                self.pool.close(number);
+                let (number, sent_ns, request) = (flight.connection, flight.sent_ns, flight.request);
+                let class = if number == UNCARRIED {
+                    let address = self.lanes[load].prepared.requests[request as usize].address;
+                    // The oldest first, mostly; one that was sent before and is to be sent again is not.
+                    self.pool.queue(load, address as usize).retain(|other| *other != ticket);
+                    Class::ConnectTimeout
+                } else {
+                    self.give_up(number, ticket, sent_ns)
+                };
                 self.land(ticket, class.end(), 0);
             }
         }
+    }
+
+    /// Gives up a request on connection `number`; returns what it was waiting for.
+    fn give_up(&mut self, number: u32, ticket: Ticket, sent_ns: u64) -> Class {
+        let line = &mut self.pool.get(number).line;
+        let class = match line.stage() {
+            Stage::Connecting => Class::ConnectTimeout,
+            Stage::Securing => Class::TlsTimeout,
+            Stage::Busy | Stage::Idle => Class::AnswerTimeout,
+        };
+        match line {
+            Line::Own(_) => self.close(number),
+            Line::Shared(shared) => {
+                shared.give_up(ticket, sent_ns);
+                self.settle(number);
+            }
+        }
+        class
     }
 
     /// Ends what is still under way when its grace is over, and drops what was due but is still unsent: the
@@ -403,8 +487,9 @@ impl Worker {
     fn cut_off(&mut self) {
         for load in 0..self.lanes.len() {
             while let Some((ticket, flight)) = self.flights.oldest(load) {
-                let number = flight.connection;
-                self.pool.close(number);
+                if flight.connection != UNCARRIED {
+                    self.pool.close(flight.connection);
+                }
                 self.land(ticket, End::CutOff, 0);
             }
         }

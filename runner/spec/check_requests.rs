@@ -50,6 +50,7 @@ fn load(
         let hint = "write how many requests may be under way at once, such as `10000`";
         mistakes.add(load.max_in_flight.span, "`max_in_flight` must be positive, got `0`", hint);
     }
+    super::check_transport::check(load, mistakes);
     headers(&load.headers, name.span, mistakes);
     if load.requests.is_empty() && !touched {
         let message = format!("load `{}` sends no requests", name.value);

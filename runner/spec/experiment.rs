@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::{Located, Named};
 use super::expr::{Check, Condition, StatusSet};
-use super::{Lab, PhaseEnd, Pick, TargetLimit};
+use super::{Connections, Http, Lab, PhaseEnd, Pick, TargetLimit, Tls};
 use crate::fault::Fault;
 use crate::units::{Duration, Rate, Ratio};
 use crate::{choice, record, tagged};
@@ -83,6 +83,19 @@ record! {
         pub timeout: Located<Duration> = Located { value: Duration::from_s(10), span: crate::error::Span::default() },
         /// Requests under way at once; arrivals beyond it are counted as dropped, not sent later.
         pub max_in_flight: Located<u32> = Located { value: 10_000, span: crate::error::Span::default() },
+        /// The version of HTTP it speaks.
+        pub http: Http = Http::H1,
+        /// With `http: h2`: the most requests under way at once on one connection, 100 where left out; fewer
+        /// where the server allows fewer.
+        pub streams: Option<Located<u32>>,
+        /// How `https://` URLs are spoken to; the system's authorities are trusted where left out.
+        pub tls: Option<Located<Tls>>,
+        /// How many connections it opens, and how long it uses each.
+        pub connections: Option<Connections>,
+        /// Connect to this unix socket, wherever URLs point.
+        pub unix_socket: Option<Located<String>>,
+        /// Where hosts really are: `HOST:PORT` as in URLs, with the port, to `ADDRESS:PORT`.
+        pub resolve: Named<Located<String>>,
         /// Headers sent with every request.
         pub headers: BTreeMap<String, String>,
         /// What is sent: one drawn by weight for each arrival.
@@ -101,8 +114,8 @@ choice! {
 }
 
 record! {
-    /// One kind of request. Exactly one of the methods names its URL: `http://HOST[:PORT]/PATH`, where
-    /// `SERVICE.lab` as the host means the published port of a lab's service.
+    /// One kind of request. Exactly one of the methods names its URL, `http://HOST[:PORT]/PATH` or
+    /// `https://…`, where `SERVICE.lab` as the host means the published port of a lab's service.
     pub struct Request ("request") {
         /// Its name in reports; the method and path where left out.
         pub name: Option<String>,

@@ -6,6 +6,7 @@
 mod check;
 mod check_judging;
 mod check_requests;
+mod check_transport;
 pub mod decode;
 pub mod define;
 pub mod experiment;
@@ -20,6 +21,7 @@ pub mod node;
 mod overrides;
 mod reference;
 mod schema;
+mod transport;
 pub mod url;
 pub mod words;
 pub mod yaml;
@@ -28,6 +30,7 @@ pub use experiment::*;
 pub use located::{Located, Named};
 pub use reference::reference;
 pub use schema::json_schema;
+pub use transport::{Connections, Http, Tls};
 pub use words::*;
 
 use std::collections::BTreeMap;

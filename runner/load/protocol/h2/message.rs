@@ -8,6 +8,11 @@ use super::hpack;
 /// Room for the length of a block.
 const LENGTH_BYTES: usize = 4;
 
+/// The scheme that a request is of.
+pub const fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
+}
+
 /// Lays out, in `out`, what `text` says: a whole HTTP/1.1 request of our own making. `scheme` is `http` or
 /// `https`.
 ///

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::{Answer, Malformed};
 use frame::{CANCEL, HEAD_BYTES, Head, MAX_PAYLOAD, REFUSED_STREAM, flag, kind, setting};
-pub use message::lay_out;
+pub use message::{lay_out, scheme};
 
 /// What a client says first (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

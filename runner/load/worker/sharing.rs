@@ -1,0 +1,138 @@
+//! The worker's dealings with connections that many requests share.
+//!
+//! Whatever a turn of the loop has to say on one is gathered and leaves in one write: at saturation that is
+//! most of what HTTP/2 saves. Start at [`Worker::attend_shared`].
+
+use super::super::flight::Ticket;
+use super::super::outcome::Class;
+use super::super::pool::Line;
+use super::super::poll::Ready;
+use super::super::protocol::h2::{self, Event, Laid};
+use super::super::request::Wired;
+use super::super::shared::{Shared, Turn};
+use super::{Stage, Worker};
+
+impl Worker {
+    /// Sends a request on a shared connection, or lets it wait there until that is connected.
+    pub(super) fn send_shared(&mut self, number: u32, ticket: Ticket) {
+        self.open_stream(number, ticket);
+        self.settle(number);
+    }
+
+    fn open_stream(&mut self, number: u32, ticket: Ticket) {
+        let flight = self.flights.get_mut(ticket);
+        let prepared = &self.lanes[flight.load as usize].prepared;
+        let Line::Shared(shared) = &mut self.pool.get(number).line else { return };
+        if shared.stage() != Stage::Idle {
+            return shared.wait(ticket);
+        }
+        let request = &prepared.requests[flight.request as usize];
+        let unix_ms = self.unix_zero_ms + flight.intended_ns / 1_000_000;
+        let laid = match prepared.wire(flight.request, flight.number, unix_ms, &mut self.scratch) {
+            Wired::Fixed(laid) => Laid::Fixed(laid),
+            Wired::Made(text) => {
+                h2::lay_out(text, h2::scheme(request.tls), &mut self.laid);
+                Laid::Made(&self.laid)
+            }
+        };
+        shared.send(ticket, laid, request.head_only);
+    }
+
+    /// Lets a shared connection go on whose socket is ready.
+    pub(super) fn attend_shared(&mut self, number: u32, ready: Ready) {
+        let now_ns = self.clock.now_ns();
+        let mut ended = std::mem::take(&mut self.ended);
+        let Line::Shared(shared) = &mut self.pool.get(number).line else { return };
+        let turn = shared.advance(ready, now_ns, &mut self.buffer, &mut ended);
+        let stale = shared.kept();
+        let gone = match turn {
+            Turn::Broken(class) => Some((class, shared.abandoned())),
+            Turn::Connected => {
+                for ticket in shared.take_waiting() {
+                    self.open_stream(number, ticket);
+                }
+                None
+            }
+            Turn::Done | Turn::Unfinished => None,
+        };
+        if turn == Turn::Unfinished {
+            self.unfinished.push(ready);
+        }
+        if gone.is_some() {
+            self.close(number);
+        }
+        for event in ended.drain(..) {
+            match event {
+                Event::Answered { tag, answer } => self.answered(Ticket::from_number(tag), answer),
+                Event::Reset { tag, unseen, answering } => {
+                    self.lost(Ticket::from_number(tag), Class::Reset, (unseen, false, answering));
+                }
+            }
+        }
+        self.ended = ended;
+        match gone {
+            Some((class, tickets)) => {
+                for (ticket, answering) in tickets {
+                    self.lost(ticket, class, (false, stale, answering));
+                }
+            }
+            None => self.settle(number),
+        }
+    }
+
+    /// Sends a request again that lost its stream or connection, where that can do no harm: once, and if the
+    /// server did not look at it (`unseen`), or may have closed a kept connection without having done so
+    /// (`stale`) and may act twice. Else it has failed.
+    fn lost(&mut self, ticket: Ticket, class: Class, (unseen, stale, answering): (bool, bool, bool)) {
+        let flight = self.flights.get_mut(ticket);
+        let load = flight.load as usize;
+        let request = &self.lanes[load].prepared.requests[flight.request as usize];
+        if !flight.retried && (unseen || (stale && !answering && request.idempotent)) {
+            flight.retried = true;
+            flight.connection = super::UNCARRIED;
+            let address = request.address;
+            return match self.pool.take_idle(load, address as usize) {
+                Some(number) => self.send(number, ticket),
+                None => self.open(load, address, ticket),
+            };
+        }
+        let class = if answering && class == Class::Reset { Class::Truncated } else { class };
+        self.land(ticket, class.end(), 0);
+    }
+
+    /// Puts a shared connection where it belongs after anything happened on it: closed when done with,
+    /// found by further requests while it has room, and on the list of those to be written.
+    pub(super) fn settle(&mut self, number: u32) {
+        loop {
+            let link = self.pool.get(number);
+            let (load, address) = (link.load as usize, link.address as usize);
+            let Line::Shared(shared) = &mut link.line else { return };
+            if shared.is_done() {
+                // What it still has to say, such as that a stream is given up, is for nobody any more.
+                return self.close(number);
+            }
+            if !shared.has_room() {
+                self.pool.occupy(number);
+                break;
+            }
+            let Some(next) = self.pool.queue(load, address).pop_front() else {
+                self.pool.rest(number);
+                break;
+            };
+            self.flights.get_mut(next).connection = number;
+            self.open_stream(number, next);
+        }
+        self.unwritten.push(number);
+    }
+
+    /// Writes what this turn has to say.
+    pub(super) fn write_shared(&mut self) {
+        for number in std::mem::take(&mut self.unwritten) {
+            // A failed write only ends the writing: what was answered before may still be read, and how the
+            // connection ended is told by reading.
+            if let Some(Line::Shared(shared)) = self.pool.line(number) {
+                let _ = Shared::flush(shared);
+            }
+        }
+    }
+}
