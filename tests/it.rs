@@ -8,6 +8,7 @@ mod it {
     mod lab;
     mod layering;
     mod load;
+    mod load_protocols;
     mod netem;
     mod report;
     mod run;

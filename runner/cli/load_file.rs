@@ -5,7 +5,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::spec::yaml::MAX_TEXT_BYTES;
 use crate::spec::{self, Experiment, Input};
 
@@ -13,7 +13,27 @@ use crate::spec::{self, Experiment, Input};
 /// Returns it with its text, in which its spans are places.
 pub fn experiment(path: &Path, sets: &[String]) -> Result<(Experiment, String)> {
     let input = input(path, sets)?;
-    Ok((spec::parse(&input)?, input.all_text()))
+    let mut experiment = spec::parse(&input)?;
+    let missing = find_files(&mut experiment, path.parent().unwrap_or(Path::new("")));
+    if missing.is_empty() { Ok((experiment, input.all_text())) } else { Err(input.problems(missing).into()) }
+}
+
+/// Finds the files that the loads name beside the experiment, in `dir`, and makes their paths usable from
+/// here; returns those that can't be opened.
+fn find_files(experiment: &mut Experiment, dir: &Path) -> Vec<Problem> {
+    let mut missing = Vec::new();
+    for file in experiment.load.0.iter_mut().flat_map(|(_, load)| load.files_mut()) {
+        let path = dir.join(&file.value);
+        match std::fs::File::open(&path) {
+            Ok(_) => file.value = path.to_string_lossy().into_owned(),
+            Err(error) => missing.push(Problem {
+                span: file.span,
+                message: format!("could not open `{}`: {error}", path.display()),
+                hint: Some("paths are relative to the experiment's file".into()),
+            }),
+        }
+    }
+    missing
 }
 
 /// Reads what `experiment` parses. Fails if the file can't be read, is too large or is not UTF-8.

@@ -141,8 +141,8 @@ impl Pool {
     }
 
     /// The connection of that number, if one is open.
-    pub fn line(&mut self, number: u32) -> Option<&mut Line> {
-        self.slots.get_mut(number as usize)?.link.as_mut().map(|link| &mut link.line)
+    pub fn find(&mut self, number: u32) -> Option<&mut Link> {
+        self.slots.get_mut(number as usize)?.link.as_mut()
     }
 
     /// The idle connection used last, if there is one.

@@ -13,9 +13,9 @@ use super::schedule::template_rng;
 use super::template::{Template, Values};
 use crate::error::{Error, Result};
 use crate::plan::LoadPlan;
-use crate::spec::{Http, Request};
 use crate::spec::expr::{Condition, StatusSet, Term};
 use crate::spec::url::Url;
+use crate::spec::{Http, Request};
 
 /// Where a URL's host is really found: addresses by `HOST` or `HOST:PORT` as URLs write them, as
 /// `gateway.lab`. Hosts not in it are addresses themselves or resolved by name.
@@ -235,7 +235,9 @@ pub async fn prepare(load: &LoadPlan, endpoints: &Endpoints) -> Result<Prepared>
             close,
             expect: request.expect.status.clone(),
             tls: url.tls,
-            wire: wire(method, &url, &headers, body(request).as_deref()).map_err(wrong)?.laid(load.load.http, &url),
+            wire: wire(method, &url, &headers, body(request).as_deref())
+                .map_err(wrong)?
+                .laid(load.load.http, &url),
         });
     }
     prepared.places = places.list;

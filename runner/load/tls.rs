@@ -84,8 +84,7 @@ fn unusable(file: &str, error: impl std::error::Error + Send + Sync + 'static) -
 /// Whom a server at `host` must be: `sni` where that is given. The error is the word for people.
 pub fn server_name(sni: Option<&str>, host: &str) -> Result<ServerName<'static>, String> {
     let name = sni.unwrap_or(host);
-    ServerName::try_from(name.to_owned())
-        .map_err(|_| format!("`{name}` can't be the name of a TLS server"))
+    ServerName::try_from(name.to_owned()).map_err(|_| format!("`{name}` can't be the name of a TLS server"))
 }
 
 /// Takes every certificate, for `insecure`.

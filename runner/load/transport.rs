@@ -54,7 +54,8 @@ impl Transport {
         Ok(match secure {
             None => Self::Plain(socket),
             Some(Secure { config, name }) => {
-                let session = ClientConnection::new(config.clone(), name.clone()).map_err(io::Error::other)?;
+                let session =
+                    ClientConnection::new(config.clone(), name.clone()).map_err(io::Error::other)?;
                 Self::Tls(Box::new(Tls { socket, session }))
             }
         })

@@ -144,6 +144,10 @@ fn request(
 pub fn probe(experiment: &Experiment, probe: &Probe, mistakes: &mut Mistakes) {
     let Probe::Http(HttpProbe { get, headers, timeout, every, .. }) = probe;
     url(experiment, get, mistakes);
+    if get.value.starts_with("https://") {
+        let message = format!("`{}` can't be asked: probes speak http:// only", get.value);
+        mistakes.add(get.span, message, "aim at the server behind the TLS endpoint");
+    }
     self::headers(headers, get.span, mistakes);
     if timeout.is_zero() {
         mistakes.add(get.span, "`timeout` must be positive, got `0s`", "write a duration such as `2s`");

@@ -5,8 +5,8 @@
 
 use super::super::flight::Ticket;
 use super::super::outcome::Class;
-use super::super::pool::Line;
 use super::super::poll::Ready;
+use super::super::pool::{Line, Link};
 use super::super::protocol::h2::{self, Event, Laid};
 use super::super::request::Wired;
 use super::super::shared::{Shared, Turn};
@@ -58,8 +58,10 @@ impl Worker {
         if turn == Turn::Unfinished {
             self.unfinished.push(ready);
         }
-        if gone.is_some() {
-            self.close(number);
+        // Nothing finds it while it is not known what room it has: what ended may be sent again.
+        match &gone {
+            Some(_) => self.close(number),
+            None => self.pool.occupy(number),
         }
         for event in ended.drain(..) {
             match event {
@@ -104,7 +106,8 @@ impl Worker {
     /// found by further requests while it has room, and on the list of those to be written.
     pub(super) fn settle(&mut self, number: u32) {
         loop {
-            let link = self.pool.get(number);
+            // It may have been closed with what happened last; if another has its number, that is none the worse.
+            let Some(link) = self.pool.find(number) else { return };
             let (load, address) = (link.load as usize, link.address as usize);
             let Line::Shared(shared) = &mut link.line else { return };
             if shared.is_done() {
@@ -130,7 +133,7 @@ impl Worker {
         for number in std::mem::take(&mut self.unwritten) {
             // A failed write only ends the writing: what was answered before may still be read, and how the
             // connection ended is told by reading.
-            if let Some(Line::Shared(shared)) = self.pool.line(number) {
+            if let Some(Link { line: Line::Shared(shared), .. }) = self.pool.find(number) {
                 let _ = Shared::flush(shared);
             }
         }

@@ -505,13 +505,11 @@ impl H2 {
     }
 
     fn complete(&mut self, index: usize, events: &mut Vec<Event>) -> Result<(), Malformed> {
-        let stream = self.remove(index);
-        if stream.status == 0 {
-            return Err(Malformed("an answer that ends without a status"));
-        }
+        let stream = &self.streams[index];
         if stream.missing.is_some_and(|missing| missing > 0) && !stream.head_only && stream.status != 304 {
             return Err(Malformed("a body shorter than its announced length"));
         }
+        let stream = self.remove(index);
         if !matches!(stream.unsent, Unsent::Nothing) {
             // Answered before it has taken all of the request: the rest is not sent (RFC 9113, 8.1).
             frame::put_number(kind::RST_STREAM, stream.id, CANCEL, &mut self.out);
