@@ -6,7 +6,7 @@
 #![allow(dead_code, reason = "each target uses its own half")]
 
 use chaos::load::protocol::h2::{self, H2, Laid};
-use chaos::load::protocol::http1::Http1;
+use chaos::load::protocol::http1::{Http1, LastHead};
 use chaos::load::protocol::{Malformed, Progress, Reader};
 
 /// The first byte says how the rest is cut: in pieces of 1 to 64 bytes, or not at all.
@@ -18,19 +18,27 @@ fn piece_bytes(first: u8, whole: usize) -> usize {
 pub fn http1(data: &[u8]) {
     let Some((&first, bytes)) = data.split_first() else { return };
     let head_only = first & 0x80 != 0;
-    let whole = read_http1(head_only, std::iter::once(bytes));
-    let pieces = read_http1(head_only, bytes.chunks(piece_bytes(first, bytes.len())));
+    // A head read before must mean the same again.
+    let mut last = LastHead::default();
+    let whole = read_http1(head_only, std::iter::once(bytes), &mut last);
+    let again = read_http1(head_only, std::iter::once(bytes), &mut last);
+    assert_eq!(whole, again, "read twice, {bytes:?} are another answer");
+    let pieces = read_http1(head_only, bytes.chunks(piece_bytes(first, bytes.len())), &mut last);
     // Surplus is seen only where it comes in the same piece, so sizes may differ; what came may not.
     assert_eq!(whole, pieces, "cut differently, {bytes:?} are another answer");
 }
 
 /// The final status, if there is an answer. What is no answer may be refused at once or waited for in vain,
 /// depending on the pieces.
-fn read_http1<'b>(head_only: bool, pieces: impl Iterator<Item = &'b [u8]>) -> Option<u16> {
+fn read_http1<'b>(
+    head_only: bool,
+    pieces: impl Iterator<Item = &'b [u8]>,
+    last: &mut LastHead,
+) -> Option<u16> {
     let mut reader = Http1::default();
     reader.begin(head_only);
     for piece in pieces.filter(|piece| !piece.is_empty()) {
-        match reader.feed(piece) {
+        match reader.feed(piece, last) {
             Ok(Progress::Partial) => {}
             Ok(Progress::Complete(answer)) => {
                 assert!((200..=999).contains(&answer.status), "a status that is none: {answer:?}");

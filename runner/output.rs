@@ -7,17 +7,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::event::Entry;
 use crate::journal::{self, Journal};
-use crate::plan::Plan;
 use crate::report::{Case, FORMATS, Format, Ink};
-use crate::verdict::Judgement;
+use crate::verdict::{Judgement, judge};
 
 /// Where runs land unless `--out` says otherwise.
 pub const RUNS: &str = "reports";
-
-/// What judges: [`crate::verdict::judge`], or a stand-in for tests of what is around it.
-pub type Judge = fn(&Plan, &[Entry]) -> Judgement;
 
 /// A run read back and judged.
 #[derive(Debug)]
@@ -31,7 +26,7 @@ pub struct Concluded {
 }
 
 /// Reads the journal in `dir` and judges it. Saves nothing.
-pub fn conclude(dir: &Path, judge: Judge) -> Result<Concluded> {
+pub fn conclude(dir: &Path) -> Result<Concluded> {
     let journal = journal::read(&dir.join(journal::FILE))?;
     let judgement = judge(&journal.started.plan, &journal.entries);
     Ok(Concluded { dir: dir.to_owned(), journal, judgement })

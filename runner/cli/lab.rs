@@ -54,7 +54,7 @@ pub fn run(args: Args) -> Result<Exit> {
 async fn up(what: &str) -> Result<Exit> {
     let (lab, directory) = find(what)?;
     let docker = Docker::connect().await?;
-    let run = new_run();
+    let run = format!("lab-{}", crate::run::new_id());
     let mut starting = std::pin::pin!(lab::up_kept(&docker, &run, &lab, &directory));
     let up = tokio::select! {
         up = &mut starting => up?,
@@ -115,12 +115,6 @@ fn built_in() -> Result<Lab> {
 /// True of YAML with top-level `services`, which no experiment has.
 fn is_compose(text: &str) -> bool {
     serde_yaml::from_str::<serde_yaml::Value>(text).is_ok_and(|root| root.get("services").is_some())
-}
-
-/// Sortable by time, unique enough for a daemon.
-fn new_run() -> String {
-    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
-    format!("lab-{now}-{:04x}", rand::random::<u16>())
 }
 
 /// The labs on the daemon by run.

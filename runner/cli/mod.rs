@@ -15,11 +15,13 @@ mod schema;
 mod setup;
 mod validate;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Exit, Result};
+use crate::report::Ink;
+use crate::view::ink_for;
 
 /// Breaks containers on purpose, under load, and tells the truth about what happened.
 #[derive(Parser)]
@@ -82,20 +84,14 @@ pub fn main() -> Exit {
     })
 }
 
-/// True if stderr takes colour: a terminal, and NO_COLOR is not set.
-fn stderr_colors() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
 /// Prints an error with its causes and remedy.
 fn print_error(error: &Error) {
     let mut out = String::new();
     match error {
         Error::Problems(problems) | Error::Refused { problems, .. } => {
-            let renderer = if stderr_colors() {
-                annotate_snippets::Renderer::styled()
-            } else {
-                annotate_snippets::Renderer::plain()
+            let renderer = match ink_for(&std::io::stderr()) {
+                Ink::Color => annotate_snippets::Renderer::styled(),
+                Ink::Plain => annotate_snippets::Renderer::plain(),
             };
             out.push_str(&problems.render(&renderer));
         }

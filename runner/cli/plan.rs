@@ -25,9 +25,14 @@ pub fn run(args: &Args) -> Result<Exit> {
         // A lab's containers are known before they exist; what runs now only the daemon knows.
         let docker = match experiment.lab {
             Some(_) => None,
-            None => Some(Docker::connect().await?),
+            None => {
+                let docker = Docker::connect().await?;
+                let facts = docker.facts().await?;
+                Some((docker, facts))
+            }
         };
-        crate::run::inventory(&experiment, docker.as_ref(), &args.file).await
+        let docker = docker.as_ref().map(|(docker, facts)| (docker, facts));
+        crate::run::inventory(&experiment, docker, &args.file).await
     })?;
     let plan = crate::run::plan(&experiment, &inventory, &args.file, &text)?;
     if args.json {

@@ -1,12 +1,13 @@
 //! `chaos report`: judges a run again and remakes its reports, from its journal alone.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use super::print;
 use crate::error::{Error, Exit, Result};
 use crate::output;
-use crate::report::{FORMATS, Ink};
+use crate::report::FORMATS;
+use crate::view::ink_for;
 
 /// Arguments of `chaos report`.
 #[derive(clap::Args)]
@@ -40,7 +41,7 @@ pub fn run(args: Args) -> Result<Exit> {
         return Err(Error::mistake(format!("`{}` is no form of report", args.format))
             .hint(format!("one of all, {}", known.join(", "))));
     }
-    let concluded = output::conclude(&output::find_run(&name)?, crate::verdict::judge)?;
+    let concluded = output::conclude(&output::find_run(&name)?)?;
     if concluded.journal.skipped > 0 {
         // A closed stderr leaves nobody to tell.
         let _ = writeln!(
@@ -50,14 +51,15 @@ pub fn run(args: Args) -> Result<Exit> {
         );
     }
     let dir = args.out.as_deref().unwrap_or(&concluded.dir);
+    let ink = ink_for(&std::io::stdout());
     match format {
         Some(format) if format.file.is_some() && args.out.is_some() => {
             concluded.save(dir, Some(format.name))?;
         }
-        Some(format) => print(&concluded.render(format, dir, stdout_ink()))?,
+        Some(format) => print(&concluded.render(format, dir, ink))?,
         None => {
             concluded.save(dir, None)?;
-            print(&concluded.summary(dir, stdout_ink()))?;
+            print(&concluded.summary(dir, ink))?;
         }
     }
     judged_exit(&concluded)
@@ -67,12 +69,6 @@ pub fn run(args: Args) -> Result<Exit> {
 pub(super) fn judged_exit(concluded: &output::Concluded) -> Result<Exit> {
     Exit::from_code(concluded.judgement.exit_code)
         .ok_or_else(|| Error::mistake("the judgement has an exit code that does not exist"))
-}
-
-/// Colour if stdout is a terminal and NO_COLOR is not set.
-pub(super) fn stdout_ink() -> Ink {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if std::io::stdout().is_terminal() && !refused { Ink::Color } else { Ink::Plain }
 }
 
 fn list() -> String {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Exit, Result};
-use crate::view::{Mode, View};
+use crate::view::{Mode, View, ink_for};
 
 /// Arguments of `chaos run`.
 #[derive(clap::Args)]
@@ -48,7 +48,7 @@ pub fn run(args: Args) -> Result<Exit> {
     let ran = super::runtime()?.block_on(crate::run::run(&experiment, &text, options))?;
     ran.save(ran.dir.as_path(), None)?;
     if mode != Mode::JsonEvents {
-        super::print(&ran.summary(&ran.dir, super::report::stdout_ink()))?;
+        super::print(&ran.summary(&ran.dir, ink_for(&std::io::stdout())))?;
     }
     super::report::judged_exit(&ran)
 }

@@ -8,6 +8,7 @@ use crate::load::worker::{Manner, Pacing};
 
 /// How the load generator works on this machine.
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// Sending threads [default: one for every 30,000 arrivals a second or 1,000 users, at most one a core].
     #[arg(long, value_name = "N")]
@@ -24,8 +25,12 @@ pub struct Args {
 
 impl Args {
     /// The same as the generator takes it.
-    pub const fn setup(&self) -> Setup {
+    pub fn setup(&self) -> Setup {
         let pacing = if self.batched { Pacing::Batched } else { Pacing::Precise };
-        Setup { threads: self.threads, manner: Manner { pacing, realtime: self.realtime } }
+        Setup {
+            threads: self.threads,
+            manner: Manner { pacing, realtime: self.realtime },
+            ..Setup::default()
+        }
     }
 }

@@ -134,6 +134,16 @@ impl Docker {
         }))
     }
 
+    /// True if the daemon removes the container as soon as it stops (`docker run --rm`); false if it does not
+    /// exist.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub async fn goes_when_it_stops(&self, id: &str) -> Result<bool> {
+        let host = self.inspect(id).await?.and_then(|container| container.host_config);
+        Ok(host.and_then(|host| host.auto_remove).unwrap_or_default())
+    }
+
     /// A container's addresses in all its networks, sorted; empty if it does not run or exist, or has none.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::agent::kernel;
 use crate::agent::wire::{Command, Hello, Outcome, Reply, Request};
 use crate::clock::{Clock, mono_ns};
 use crate::docker::{AgentSpec, Docker, Output};
@@ -74,7 +75,8 @@ impl Link {
                 )));
             }
         };
-        let offset_ns = if boot_id().is_some_and(|ours| ours == hello.boot_id) {
+        let ours = kernel::boot_id();
+        let offset_ns = if !ours.is_empty() && ours == hello.boot_id {
             0
         } else {
             // Another kernel: its clock is known to within the time the hello took to get here.
@@ -135,11 +137,6 @@ impl Link {
         // It needs milliseconds; what does not end by itself is removed with the run's containers.
         let _ = tokio::time::timeout(ANSWER_TIMEOUT, self.reader).await;
     }
-}
-
-/// This kernel's boot.
-fn boot_id() -> Option<String> {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
 }
 
 async fn read(mut lines: Output, waiting: Arc<Mutex<Waiting>>, container: String, news: mpsc::Sender<News>) {

@@ -166,6 +166,7 @@ impl Injector {
                 self.steps.entry(step.container.clone()).or_default().push((*step).clone());
             } else {
                 self.check_untouched(step).await?;
+                self.check_startable(step).await?;
                 armed.push(ArmedStep { step: step.id, engine: Engine::Docker, kernel: None });
             }
         }
@@ -175,11 +176,12 @@ impl Injector {
         Ok(armed)
     }
 
-    /// A container that someone else paused or stopped must be left as it was, so it can't be a target.
-    async fn check_untouched(&self, step: &Step) -> Result<()> {
+    /// The container's state. One that someone else paused or stopped must be left as it was, so it can't be
+    /// a target.
+    async fn check_untouched(&self, step: &Step) -> Result<ContainerState> {
         let state = self.docker.state(self.id(&step.container)?).await?;
         match state {
-            Some(state) if state.status == "running" => Ok(()),
+            Some(state) if state.status == "running" => Ok(state),
             Some(state) => Err(Error::environment(format!(
                 "container {} is {} before anything was done to it",
                 step.container, state.status
@@ -187,6 +189,18 @@ impl Injector {
             .hint("bring it to `running` first, or choose another target")),
             None => Err(Error::environment(format!("container {} is not there any more", step.container))),
         }
+    }
+
+    /// What is started again must outlive its end.
+    async fn check_startable(&self, step: &Step) -> Result<()> {
+        if step.undo == Some(Op::Start) && self.docker.goes_when_it_stops(self.id(&step.container)?).await? {
+            return Err(Error::environment(format!(
+                "container {} can't be started again: Docker removes it as soon as it stops (`--rm`)",
+                step.container
+            ))
+            .hint("run it without `--rm`, or leave out `restart: true`"));
+        }
+        Ok(())
     }
 
     async fn arm_agents(&mut self, containers: &[String]) -> Result<Vec<ArmedStep>> {
@@ -357,12 +371,12 @@ impl Injector {
     }
 
     async fn fire_docker(&self, step: &Step) -> Applied {
-        if let Err(error) = self.check_untouched(step).await {
-            return Applied { step: step.id, at: Err(error), before: None, touched: false };
-        }
+        let before = match self.check_untouched(step).await {
+            Ok(before) => before,
+            Err(error) => return Applied { step: step.id, at: Err(error), before: None, touched: false },
+        };
         let attempt = async {
             let id = self.id(&step.container)?;
-            let before = self.docker.state(id).await?;
             match &step.apply {
                 Op::Pause => self.docker.pause(id).await?,
                 Op::Kill(signal) => self.docker.kill(id, signal).await?,
@@ -372,12 +386,11 @@ impl Injector {
                         .map(drop)?;
                 }
             }
-            Ok((before, self.clock.now_ns()))
+            Ok(self.clock.now_ns())
         };
-        match attempt.await {
-            Ok((before, at_ns)) => Applied { step: step.id, at: Ok(at_ns), before, touched: true },
-            Err(error) => Applied { step: step.id, at: Err(error), before: None, touched: true },
-        }
+        let at = attempt.await;
+        let before = at.is_ok().then_some(before);
+        Applied { step: step.id, at, before, touched: true }
     }
 
     /// What can be seen of steps in effect, one answer each where there is one.

@@ -141,7 +141,7 @@ impl<R: Reader + Default> Connection<R> {
 
     /// Goes as far as the socket allows. After [`Event::Unfinished`] call it again, soon, with the same
     /// `ready`.
-    pub fn advance(&mut self, ready: Ready, buffer: &mut [u8]) -> Event {
+    pub fn advance(&mut self, ready: Ready, buffer: &mut [u8], memory: &mut R::Memory) -> Event {
         if matches!(self.stage, Stage::Connecting | Stage::Securing) {
             return match connect(&mut self.transport, &mut self.stage, ready) {
                 Ok(true) => Event::Connected,
@@ -157,7 +157,7 @@ impl<R: Reader + Default> Connection<R> {
                 self.send_rest();
             }
         }
-        if ready.readable() { self.receive(ready, buffer) } else { Event::Pending }
+        if ready.readable() { self.receive(ready, buffer, memory) } else { Event::Pending }
     }
 
     fn send_rest(&mut self) {
@@ -190,7 +190,7 @@ impl<R: Reader + Default> Connection<R> {
         }
     }
 
-    fn receive(&mut self, ready: Ready, buffer: &mut [u8]) -> Event {
+    fn receive(&mut self, ready: Ready, buffer: &mut [u8], memory: &mut R::Memory) -> Event {
         for _ in 0..READS_AT_ONCE {
             let read = match self.transport.read(buffer) {
                 Ok(read) => read,
@@ -214,7 +214,7 @@ impl<R: Reader + Default> Connection<R> {
                 return self.ended();
             }
             self.answering = true;
-            match self.reader.feed(&buffer[..read]) {
+            match self.reader.feed(&buffer[..read], memory) {
                 Ok(Progress::Partial) => {}
                 Ok(Progress::Complete(answer)) => {
                     let whole = matches!(self.unsent, Unsent::Nothing);

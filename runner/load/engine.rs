@@ -5,7 +5,7 @@
 //! loop shares. So however long the run loop holds that lock, no request is late for it. Start at
 //! [`Generator::start`].
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -45,6 +45,8 @@ pub struct Setup {
     pub threads: Option<NonZeroU32>,
     /// How each goes about its work.
     pub manner: Manner,
+    /// The most arrivals of each load of users who wait; by default there is no end to them.
+    pub answers: Option<NonZeroU64>,
 }
 
 /// A generator at work on one or more loads. Dropping it ends them at once.
@@ -68,12 +70,15 @@ struct Collected {
     measured: Measured,
     /// Arrivals that have ended: the ledger's left side.
     ended: u64,
+    /// When the last of them did.
+    last_ns: u64,
 }
 
 impl Collected {
     fn take(&mut self, batch: Batch) {
         self.ended += batch.samples.len() as u64;
         for sample in &batch.samples {
+            self.last_ns = self.last_ns.max(sample.ended_ns);
             self.measure(sample);
         }
         self.recorder.take(&batch.samples);
@@ -129,13 +134,18 @@ impl Generator {
         let mut recorder = Recorder::new(names.iter().cloned().zip(slos.iter().cloned()));
         recorder.cut(begin_ns);
         let live = Live::new(slos, begin_ns, of as usize);
-        let collected =
-            Arc::new(Mutex::new(Collected { recorder, live, measured: Measured::default(), ended: 0 }));
+        let collected = Arc::new(Mutex::new(Collected {
+            recorder,
+            live,
+            measured: Measured::default(),
+            ended: 0,
+            last_ns: begin_ns,
+        }));
 
         let mut workers = Vec::with_capacity(of as usize);
         for (index, poll) in (0..of).zip(polls) {
             let lane = |(plan, prepared): (&LoadPlan, &_)| {
-                Lane::new(plan, Clone::clone(prepared), Share { index, of })
+                Lane::new(plan, Clone::clone(prepared), Share { index, of }, setup.answers)
             };
             let lanes = loads.iter().zip(&prepared).map(lane).collect();
             let (times, control) = ((clock, begin_ns, unix_zero_ms), control.clone());
@@ -196,9 +206,22 @@ impl Generator {
         lock(&self.collected).live.window(index, over.as_ns())
     }
 
+    /// Arrivals that had ended some 50 ms ago, and when the last of them did.
+    pub fn ended(&self) -> (u64, u64) {
+        let collected = lock(&self.collected);
+        (collected.ended, collected.last_ns)
+    }
+
     /// Requests under way, some 50 ms ago.
     pub fn in_flight(&self) -> u64 {
         lock(&self.collected).live.in_flight()
+    }
+
+    /// Sets the instant at which the loads end, which is still to come: nothing intended at or after it is
+    /// sent. [`Generator::stop`] is still to be called, soon after it.
+    pub fn end_at(&self, at_ns: u64) {
+        self.control.stop(at_ns);
+        self.wakers.iter().for_each(Waker::wake);
     }
 
     /// Ends the loads: nothing intended from now on is sent, what is under way may still be answered for
@@ -209,7 +232,7 @@ impl Generator {
     ///
     /// If an arrival ended in no box or in two, or a thread of the generator panicked: our own bugs.
     pub async fn stop(mut self) -> (Vec<Interval>, event::Generator) {
-        let stop_ns = self.clock.now_ns() + STOP_AHEAD_NS;
+        let stop_ns = self.control.stop_ns().min(self.clock.now_ns() + STOP_AHEAD_NS);
         self.control.stop(stop_ns);
         self.cut(stop_ns);
         self.wakers.iter().for_each(Waker::wake);

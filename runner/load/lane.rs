@@ -1,5 +1,6 @@
 //! One load in the hands of one sending thread, and how that thread is told to end.
 
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::request::Prepared;
@@ -37,14 +38,14 @@ pub struct Lane {
 const STREAMS: u32 = 100;
 
 impl Lane {
-    /// The part of a load that falls to a thread.
-    pub fn new(plan: &LoadPlan, prepared: Prepared, share: Share) -> Self {
+    /// The part of a load that falls to a thread; where users wait, it ends after so many arrivals in all.
+    pub fn new(plan: &LoadPlan, prepared: Prepared, share: Share, answers: Option<NonZeroU64>) -> Self {
         let load = &plan.load;
         // Users wait for answers, so there are never more under way than users.
         let cap = load.users.as_ref().map_or(load.max_in_flight.value, |users| users.value);
         Self {
             prepared,
-            source: Source::new(plan, share),
+            source: Source::new(plan, share, answers),
             timeout_ns: load.timeout.as_ns(),
             max_in_flight: share.part(cap),
             grace_ns: load.timeout.as_ns().min(GRACE_NS),

@@ -57,6 +57,16 @@ impl Boxes {
         self.dropped += other.dropped;
         self.cut_off += other.cut_off;
     }
+
+    /// Takes another count, which was added before, away again.
+    const fn take_away(&mut self, other: &Self) {
+        self.good -= other.good;
+        self.bad -= other.bad;
+        self.timed_out -= other.timed_out;
+        self.failed -= other.failed;
+        self.dropped -= other.dropped;
+        self.cut_off -= other.cut_off;
+    }
 }
 
 /// A histogram of times in nanoseconds, 3 significant digits, 1 ns to 1 h. Saved as base64 of
@@ -108,6 +118,18 @@ impl Hist {
         }
         let other = other.open();
         self.open_mut().add(other.as_ref()).expect("a resizing histogram takes every other");
+    }
+
+    /// Takes another histogram, which was added before, away again.
+    ///
+    /// # Panics
+    ///
+    /// If it was not added before: our own bug.
+    pub fn take_away(&mut self, other: &Self) {
+        if other.count() > 0 {
+            let other = other.open();
+            self.open_mut().subtract(other.as_ref()).expect("only what was added is taken away");
+        }
     }
 
     /// How many times were counted.
@@ -263,5 +285,35 @@ impl Stats {
         }
         self.bytes += other.bytes;
         self.retried += other.retried;
+    }
+
+    /// Takes another stretch, which was added before, away again, exactly.
+    ///
+    /// # Panics
+    ///
+    /// If it was not added before: our own bug.
+    pub fn take_away(&mut self, other: &Self) {
+        let Self { boxes, latency, service, send_lag, statuses, errors, slo_good, bytes, retried } = other;
+        self.boxes.take_away(boxes);
+        self.latency.take_away(latency);
+        self.service.take_away(service);
+        self.send_lag.take_away(send_lag);
+        counts_away(&mut self.statuses, statuses);
+        counts_away(&mut self.errors, errors);
+        counts_away(&mut self.slo_good, slo_good);
+        self.bytes -= bytes;
+        self.retried -= retried;
+    }
+}
+
+/// Takes counts away, and with them what then was never counted.
+fn counts_away<K: Ord>(counts: &mut BTreeMap<K, u64>, other: &BTreeMap<K, u64>) {
+    // A key with nothing counted may have gone already, with the last of its counts.
+    for (key, count) in other.iter().filter(|(_, count)| **count > 0) {
+        let left = counts.get_mut(key).expect("only what was added is taken away");
+        *left -= count;
+        if *left == 0 {
+            counts.remove(key);
+        }
     }
 }

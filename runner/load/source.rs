@@ -6,6 +6,7 @@
 //! `schedule.rs`, because it is none. Start at [`Source`].
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 use super::schedule::{Arrival, Draw, Schedule};
 use crate::plan::LoadPlan;
@@ -57,12 +58,15 @@ pub struct Users {
     think_ns: u64,
     draw: Draw,
     number: u64,
+    /// The number of the load's last arrival.
+    last: u64,
     share: Share,
 }
 
 impl Source {
-    /// The part of a planned load that falls to a thread.
-    pub fn new(plan: &LoadPlan, share: Share) -> Self {
+    /// The part of a planned load that falls to a thread. Users come no more after `answers` arrivals of
+    /// all threads together.
+    pub fn new(plan: &LoadPlan, share: Share, answers: Option<NonZeroU64>) -> Self {
         let Some(users) = &plan.load.users else {
             let mut open = Open { schedule: Schedule::of(plan), share, next: None };
             open.step();
@@ -73,6 +77,7 @@ impl Source {
             think_ns: plan.load.think.as_ns(),
             draw: Draw::of(plan),
             number: u64::from(share.index) + 1,
+            last: answers.map_or(u64::MAX, NonZeroU64::get),
             share,
         })
     }
@@ -82,7 +87,7 @@ impl Source {
     pub fn next_ns(&self) -> Option<u64> {
         match self {
             Self::Open(open) => open.next.map(|arrival| arrival.at_ns),
-            Self::Closed(users) => users.ready_ns.front().copied(),
+            Self::Closed(users) => users.ready_ns.front().copied().filter(|_| users.number <= users.last),
         }
     }
 
@@ -95,7 +100,7 @@ impl Source {
                 taken
             }
             Self::Closed(users) => {
-                let at_ns = users.ready_ns.pop_front()?;
+                let at_ns = users.ready_ns.pop_front().filter(|_| users.number <= users.last)?;
                 let number = users.number;
                 users.number += u64::from(users.share.of);
                 Some(Arrival { number, at_ns, request: users.draw.next() })
@@ -136,7 +141,7 @@ mod tests {
             let until_ns = whole[count - 1].at_ns;
             let mut shared = Vec::new();
             for index in 0..of {
-                let mut source = Source::new(&plan, Share { index, of });
+                let mut source = Source::new(&plan, Share { index, of }, None);
                 while source.next_ns().is_some_and(|at_ns| at_ns <= until_ns) {
                     shared.extend(source.take());
                 }
@@ -155,12 +160,14 @@ mod tests {
     #[test]
     fn a_user_comes_again_once_answered_and_having_thought() {
         let plan = plan("{ users: 3, think: 2s, requests: [ get: 'http://a' ] }");
-        let mut users = Source::new(&plan, Share { index: 1, of: 2 });
+        let mut users = Source::new(&plan, Share { index: 1, of: 2 }, NonZeroU64::new(5));
         let first = users.take().expect("the user is there from the start");
         assert_eq!((first.number, first.at_ns), (2, 0));
         assert_eq!(users.take(), None, "a thread of two has one of three users, who waits");
         users.ended(500);
         assert_eq!(users.next_ns(), Some(2_000_000_500));
         assert_eq!(users.take().map(|arrival| arrival.number), Some(4));
+        users.ended(2_000_000_900);
+        assert_eq!((users.next_ns(), users.take()), (None, None), "the fifth and last is another thread's");
     }
 }

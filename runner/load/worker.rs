@@ -19,6 +19,7 @@ use super::outcome::{Class, End, Sample};
 use super::poll::{self, Poll, Ready};
 use super::pool::{Line, Link, Pool};
 use super::progress::{Fared, Progress};
+use super::protocol::http1::LastHead;
 use super::protocol::{Answer, h2};
 use super::schedule::Arrival;
 use super::shared::Shared;
@@ -79,6 +80,8 @@ pub struct Worker {
     /// Which of the sending threads, from 0.
     thread: u32,
     clock: Clock,
+    /// The last look at the clock.
+    now_ns: u64,
     begin_ns: u64,
     /// Milliseconds since 1970 at the clock's zero.
     unix_zero_ms: u64,
@@ -91,6 +94,7 @@ pub struct Worker {
     outbox: mpsc::Sender<Batch>,
     batch: Vec<Sample>,
     buffer: Box<[u8]>,
+    last_head: LastHead,
     scratch: Vec<u8>,
     /// Connections with more to read than one turn allows.
     unfinished: Vec<Ready>,
@@ -119,6 +123,7 @@ impl Worker {
         Self {
             thread,
             clock,
+            now_ns: begin_ns,
             begin_ns,
             unix_zero_ms,
             poll,
@@ -130,6 +135,7 @@ impl Worker {
             outbox,
             batch: Vec::with_capacity(BATCH),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            last_head: LastHead::default(),
             scratch: Vec::new(),
             unfinished: Vec::new(),
             laid: Vec::new(),
@@ -149,6 +155,7 @@ impl Worker {
         let mut hand_over_ns = started_ns + HAND_OVER_NS;
         let mut ready = Vec::new();
         loop {
+            self.look();
             let now_ns = self.release();
             self.expire(now_ns);
             if now_ns >= hand_over_ns || self.batch.len() >= BATCH {
@@ -164,6 +171,7 @@ impl Worker {
             self.poll.wait(until_mono_ns, &mut ready).expect("an epoll of our own can be waited for");
             // First what came due while waiting: a full load's arrivals must not take the places that open
             // only now.
+            self.look();
             self.release();
             for ready in std::mem::take(&mut self.unfinished) {
                 self.attend(ready);
@@ -232,21 +240,29 @@ impl Worker {
         (at_ns < self.control.stop_ns()).then_some(at_ns)
     }
 
-    /// Releases what is due, in order of intended instants, up to a bound; returns the instant at which it
-    /// looked last.
+    /// Looks at the clock. What follows from one look is dated by it: reading the clock costs a fortieth of
+    /// sending a request, so it is read where time may have passed, not wherever an instant is noted.
+    fn look(&mut self) -> u64 {
+        self.now_ns = self.clock.now_ns();
+        self.now_ns
+    }
+
+    /// Releases what was due at the last look, in order of intended instants, up to a bound; returns the
+    /// instant of the last look.
     fn release(&mut self) -> u64 {
-        let mut now_ns = self.clock.now_ns();
         let mut sent = 0;
         for _ in 0..LOOKED_AT_AT_ONCE {
             if sent == RELEASED_AT_ONCE {
                 break;
             }
             let first = (0..self.lanes.len()).filter_map(|load| Some((self.due(load)?, load))).min();
-            let Some((intended_ns, load)) = first.filter(|(at_ns, _)| *at_ns <= now_ns) else {
-                self.progress.caught_up(now_ns);
+            let Some((intended_ns, load)) = first.filter(|(at_ns, _)| *at_ns <= self.now_ns) else {
+                self.progress.caught_up(self.now_ns);
                 break;
             };
             let Some(arrival) = self.lanes[load].source.take() else { break };
+            // Sending the one before took as long as several looks.
+            let now_ns = if sent > 0 { self.look() } else { self.now_ns };
             if self.is_full(load) {
                 self.progress.dropped();
                 self.note(load, End::Dropped, (intended_ns, now_ns, now_ns), 0);
@@ -254,10 +270,9 @@ impl Worker {
                 self.progress.released(now_ns, now_ns - intended_ns);
                 self.depart(load, &arrival, intended_ns, now_ns);
                 sent += 1;
-                now_ns = self.clock.now_ns();
             }
         }
-        now_ns
+        self.now_ns
     }
 
     /// True if a load has as many requests under way as it may.
@@ -358,15 +373,16 @@ impl Worker {
         };
         match &mut self.pool.get(number).line {
             Line::Own(connection) => {
-                let event = connection.advance(ready, &mut self.buffer);
+                let event = connection.advance(ready, &mut self.buffer, &mut self.last_head);
                 if event == Event::Unfinished {
                     self.unfinished.push(ready);
                 }
+                self.look();
                 self.follow(number, event);
             }
             Line::Shared(_) => self.attend_shared(number, ready),
         }
-        // Between two sockets the schedule has its turn; it looks at the clock only, mostly.
+        // Between two sockets the schedule has its turn.
         self.release();
     }
 
@@ -422,7 +438,7 @@ impl Worker {
     /// Ends a request under way.
     fn land(&mut self, ticket: Ticket, end: End, bytes: u64) {
         let flight = self.flights.remove(ticket);
-        let now_ns = self.clock.now_ns();
+        let now_ns = self.now_ns;
         let load = flight.load as usize;
         self.note(load, end, (flight.intended_ns, flight.sent_ns, now_ns), bytes);
         self.lanes[load].source.ended(now_ns - self.begin_ns);
@@ -494,10 +510,10 @@ impl Worker {
             }
         }
         // A rate far beyond any machine leaves a backlog that can't even be counted.
-        let give_up_ns = self.clock.now_ns() + BACKLOG_COUNTED_NS;
+        let give_up_ns = self.look() + BACKLOG_COUNTED_NS;
         for load in 0..self.lanes.len() {
             while let Some(intended_ns) = self.due(load) {
-                let now_ns = self.clock.now_ns();
+                let now_ns = self.look();
                 if now_ns > give_up_ns {
                     break;
                 }

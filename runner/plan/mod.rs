@@ -20,7 +20,7 @@ use crate::fault::step::Step;
 use crate::spec::decode::Named;
 use crate::spec::expr::{Check, Condition};
 use crate::spec::{Lab, Limits, Load, Located, Slo, Steady};
-use crate::units::{Duration, Ratio};
+use crate::units::Duration;
 
 /// What a run will do. Saved whole in the journal's first event: verdict and reports need nothing else.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,10 +127,5 @@ impl Plan {
     /// The phase called `name`.
     pub fn phase(&self, name: &str) -> Option<&PhasePlan> {
         self.phases.iter().find(|phase| phase.name == name)
-    }
-
-    /// The objective of SLO `name`.
-    pub fn objective(&self, name: &str) -> Option<Ratio> {
-        self.slos.get(name).map(|slo| slo.objective.value)
     }
 }

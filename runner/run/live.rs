@@ -405,12 +405,12 @@ impl<'r> Live<'r> {
             self.scribe.note(load_event(interval))?;
         }
         let watch = Watch { plan: self.plan, generator: self.generator.as_ref() };
+        let guards = watch.guards(now_ns);
+        let fired: Vec<_> = guards.iter().filter(|guard| guard.holds == Some(true)).cloned().collect();
         if now_ns >= self.last_tick_ns + TICK_EVERY_NS {
             self.last_tick_ns = now_ns;
-            self.scribe.note(Event::Tick(watch.tick(now_ns)))?;
+            self.scribe.note(Event::Tick(watch.tick(guards)))?;
         }
-        let fired: Vec<_> =
-            watch.guards(now_ns, 0).into_iter().filter(|guard| guard.holds == Some(true)).collect();
         let steady =
             watch.steady(now_ns, if self.active.is_empty() { self.last_undo_ns } else { 0 }, &self.probes);
         self.steady_looked(steady.holds, now_ns)?;

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::docker::{Docker, Found};
+use crate::docker::{Docker, Facts, Found};
 use crate::error::{Error, Exit, Problems, Result};
 use crate::event::{self, Event, Started};
 use crate::fault::step::{Op, Peer, Step};
@@ -31,7 +31,6 @@ use crate::plan::{Plan, Refusal};
 use crate::recover;
 use crate::spec::{Experiment, Steady};
 use crate::units::Duration;
-use crate::verdict::judge;
 use crate::view::View;
 use crate::warden::Warden;
 use live::{Happening, Live, broke};
@@ -58,8 +57,8 @@ pub struct Options {
     pub view: View,
 }
 
-/// A run's id: sortable by time, unique enough for one daemon.
-fn new_run_id() -> String {
+/// A new run's id: sortable by time, unique enough for one daemon.
+pub fn new_id() -> String {
     let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
     format!("{now}-{:04x}", rand::random::<u16>())
 }
@@ -77,17 +76,21 @@ pub fn plan(experiment: &Experiment, inventory: &Inventory, file: &Path, text: &
     })
 }
 
-/// What there is to aim at: the lab's containers if the experiment brings one, else what runs now.
-pub async fn inventory(experiment: &Experiment, docker: Option<&Docker>, file: &Path) -> Result<Inventory> {
+/// What there is to aim at: the lab's containers if the experiment brings one, else what runs now on the
+/// daemon that says `Facts` of itself.
+pub async fn inventory(
+    experiment: &Experiment,
+    docker: Option<(&Docker, &Facts)>,
+    file: &Path,
+) -> Result<Inventory> {
     // Only an agent can tell what another machine's kernel has.
-    let local = match docker {
-        Some(docker) => docker.facts().await?.local,
-        None => true,
-    };
+    let local = docker.is_none_or(|(_, facts)| facts.local);
     let kernel = if local { crate::agent::kernel::probe_kernel() } else { None };
     let containers = match (&experiment.lab, docker) {
         (Some(lab), _) => lab::predicted(&lab.value, folder_of(file))?,
-        (None, Some(docker)) => docker.containers().await?.into_iter().map(|found| found.container).collect(),
+        (None, Some((docker, _))) => {
+            docker.containers().await?.into_iter().map(|found| found.container).collect()
+        }
         (None, None) => Vec::new(),
     };
     Ok(Inventory { containers, kernel })
@@ -102,15 +105,16 @@ fn folder_of(file: &Path) -> &Path {
 pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Result<Concluded> {
     let docker = Docker::connect().await?;
     let recovered = recover::dead_runs(&docker, &ledger::state_dir(), None).await?;
-    let inventory = inventory(experiment, Some(&docker), &options.file).await?;
+    let facts = docker.facts().await?;
+    let inventory = inventory(experiment, Some((&docker, &facts)), &options.file).await?;
     let plan = plan(experiment, &inventory, &options.file, text)?;
 
-    let run = new_run_id();
+    let run = new_id();
     let clock = Clock::start();
     let dir = options.out.clone().unwrap_or_else(|| Path::new(RUNS).join(&run));
     let journal = create_journal(&dir, clock)?;
     let mut scribe = Scribe::new(journal, options.view, clock);
-    let started = started(&run, &plan, &docker, &options.file, &options.command).await?;
+    let started = started(&run, &plan, facts, &options.file, &options.command);
     scribe.note(Event::Started(Box::new(started)))?;
     for dead in recovered {
         scribe.note(Event::Recovered { run: dead.run, healed: dead.lines })?;
@@ -136,14 +140,15 @@ pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Resul
     noted?;
     scribe.note(Event::Finished)?;
 
-    // Judged from the journal on disk, as anyone can later; then noted, then read back whole.
-    let judgement = conclude(&dir, judge)?.judgement;
-    let verdict = judgement.verdict.word().to_owned();
-    scribe.note(Event::Verdict { verdict, exit_code: judgement.exit_code })?;
+    // Judged from the journal on disk, as anyone can later; then noted, which changes no judgement.
+    let mut concluded = conclude(&dir)?;
+    let judgement = &concluded.judgement;
+    let (verdict, exit_code) = (judgement.verdict.word().to_owned(), judgement.exit_code);
+    concluded.journal.entries.push(scribe.enter(Event::Verdict { verdict, exit_code })?);
     scribe.finish();
     ledger.close()?;
     warden.dismiss();
-    conclude(&dir, judge)
+    Ok(concluded)
 }
 
 fn create_journal(dir: &Path, clock: Clock) -> Result<Writer> {
@@ -160,8 +165,7 @@ fn create_journal(dir: &Path, clock: Clock) -> Result<Writer> {
     Writer::create(&path, clock)
 }
 
-async fn started(run: &str, plan: &Plan, docker: &Docker, file: &Path, command: &str) -> Result<Started> {
-    let facts = docker.facts().await?;
+fn started(run: &str, plan: &Plan, facts: Facts, file: &Path, command: &str) -> Started {
     let clock_source =
         std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource");
     let environment = [
@@ -175,7 +179,7 @@ async fn started(run: &str, plan: &Plan, docker: &Docker, file: &Path, command: 
         ("runner cpus", std::thread::available_parallelism().map_or(1, usize::from).to_string()),
         ("clock source", clock_source.map_or_else(|_| "unknown".into(), |name| name.trim().to_owned())),
     ];
-    Ok(Started {
+    Started {
         schema: event::SCHEMA.into(),
         run: run.into(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -184,7 +188,7 @@ async fn started(run: &str, plan: &Plan, docker: &Docker, file: &Path, command: 
         command: command.into(),
         plan: plan.clone(),
         environment: environment.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
-    })
+    }
 }
 
 /// Everything a run needs besides its books.

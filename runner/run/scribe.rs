@@ -25,9 +25,15 @@ impl Scribe {
 
     /// Notes an event. A journal that can't be written ends the run: nothing may happen unrecorded.
     pub fn note(&mut self, event: Event) -> Result<()> {
+        self.enter(event).map(drop)
+    }
+
+    /// Notes an event and gives it back as it stands in the journal.
+    pub fn enter(&mut self, event: Event) -> Result<Entry> {
         let t_ns = self.journal.append(&event)?;
-        self.view.on(&Entry { t_ns, event });
-        Ok(())
+        let entry = Entry { t_ns, event };
+        self.view.on(&entry);
+        Ok(entry)
     }
 
     /// Ends the live view.

@@ -55,8 +55,8 @@ impl Watch<'_> {
         Some(slo::measure(check, &sample))
     }
 
-    /// Every guard with its present value; guards whose window has not filled since `since_ns` are left out.
-    pub fn guards(&self, now_ns: u64, since_ns: u64) -> Vec<Measured> {
+    /// Every guard with its present value; guards whose window has not filled since the load began are left out.
+    pub fn guards(&self, now_ns: u64) -> Vec<Measured> {
         self.plan
             .abort
             .iter()
@@ -65,7 +65,7 @@ impl Watch<'_> {
                 let begin = self.generator.map_or(u64::MAX, Generator::begin_ns);
                 now_ns.saturating_sub(begin) >= over.as_ns()
             })
-            .filter_map(|guard| self.measure(&guard.value, now_ns, since_ns))
+            .filter_map(|guard| self.measure(&guard.value, now_ns, 0))
             .collect()
     }
 
@@ -101,8 +101,8 @@ impl Watch<'_> {
         SteadyNow { holds, checks }
     }
 
-    /// The last second in a few figures.
-    pub fn tick(&self, now_ns: u64) -> Tick {
+    /// The last second in a few figures, with the guards as they were just measured.
+    pub fn tick(&self, guards: Vec<Measured>) -> Tick {
         let Some(generator) = self.generator else { return Tick::default() };
         let window = generator.window(None, Duration::from_s(1));
         let known = window.stats.boxes.known() + window.overdue;
@@ -113,7 +113,7 @@ impl Watch<'_> {
             p50_ms: ms(0.5),
             p99_ms: ms(0.99),
             in_flight: window.in_flight,
-            guards: self.guards(now_ns, 0),
+            guards,
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::figures::{fault_report, generator_report, load_report};
-use super::timeline::{Interval, PhaseSpan, SteadyLook, StepFate, Timeline};
+use super::sliding::worst_window;
+use super::timeline::{PhaseSpan, SteadyLook, StepFate, Timeline};
 use super::{Checked, FaultReport, Judgement, PhaseReport, Reason, SCHEMA, SloReport, Timings, Verdict};
 use crate::error::Exit;
 use crate::event::{Entry, Measured, SteadyWhy};
@@ -381,51 +382,23 @@ fn measure_phase(plan: &Plan, line: &Timeline<'_>, check: &Check, phase: &PhaseS
         .filter(|interval| load.is_none_or(|load| load == interval.load))
         .filter(|interval| (phase.from_ns..phase.to_ns).contains(&interval.from_ns.midpoint(interval.to_ns)))
         .collect();
-    let measure = |intervals: &[&Interval<'_>], seconds: f64| {
-        let mut stats = Stats::default();
-        intervals.iter().for_each(|interval| stats.merge(interval.stats));
+    let measure = |stats: &Stats, seconds: f64| {
         let sample = Sample {
             time_to_steady_s: line.time_to_steady_s(phase),
             time_to_detect_s: line.time_to_detect_s(),
-            ..Sample::of(&stats, seconds, &plan.slos)
+            ..Sample::of(stats, seconds, &plan.slos)
         };
         slo::measure(check, &sample)
     };
     let length_ns = phase.to_ns - phase.from_ns;
     match check.over.map(crate::units::Duration::as_ns) {
-        Some(over_ns) if over_ns < length_ns => {
-            worst_window(&intervals, over_ns, phase.to_ns, |window| {
-                // Whole intervals: what they cover may be a little more than what was asked for.
-                let from_ns = window.iter().map(|interval| interval.from_ns).min().unwrap_or(0);
-                let to_ns = window.iter().map(|interval| interval.to_ns).max().unwrap_or(0);
-                measure(window, (to_ns - from_ns) as f64 / 1e9)
-            })
-        }
-        _ => (measure(&intervals, length_ns as f64 / 1e9), phase.to_ns),
-    }
-}
-
-/// The first sliding window that does not hold, else the last one: windows start where intervals start.
-fn worst_window<'i>(
-    intervals: &[&'i Interval<'i>],
-    over_ns: u64,
-    to_ns: u64,
-    measure: impl Fn(&[&Interval<'_>]) -> Measured,
-) -> (Measured, u64) {
-    let mut answer = None;
-    let mut starts: Vec<_> = intervals.iter().map(|interval| interval.from_ns).collect();
-    starts.dedup();
-    for start in starts.into_iter().filter(|start| start + over_ns <= to_ns) {
-        let first = intervals.partition_point(|interval| interval.from_ns < start);
-        let last = intervals.partition_point(|interval| interval.from_ns < start + over_ns);
-        let measured = measure(&intervals[first..last]);
-        let failed = measured.holds == Some(false);
-        answer = Some((measured, start + over_ns));
-        if failed {
-            break;
+        Some(over_ns) if over_ns < length_ns => worst_window(&intervals, over_ns, phase.to_ns, measure),
+        _ => {
+            let mut stats = Stats::default();
+            intervals.iter().for_each(|interval| stats.merge(interval.stats));
+            (measure(&stats, length_ns as f64 / 1e9), phase.to_ns)
         }
     }
-    answer.unwrap_or_else(|| (measure(&[]), to_ns))
 }
 
 fn phase_at<'j>(line: &Timeline<'j>, t_ns: u64) -> Option<&'j str> {

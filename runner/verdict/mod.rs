@@ -6,6 +6,7 @@
 
 mod figures;
 mod judge;
+mod sliding;
 mod timeline;
 
 pub use judge::judge;

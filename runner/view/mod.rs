@@ -45,12 +45,17 @@ enum Form {
     Json,
 }
 
+/// Colour for a terminal, unless NO_COLOR is set and not empty.
+pub fn ink_for(stream: &impl IsTerminal) -> Ink {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if stream.is_terminal() && !refused { Ink::Color } else { Ink::Plain }
+}
+
 impl View {
     /// The view for what stderr is and the user asked for.
     pub fn for_terminal(mode: Mode) -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let terminal = std::io::stderr().is_terminal();
-        let ink = if terminal && !refused { Ink::Color } else { Ink::Plain };
+        let ink = ink_for(&std::io::stderr());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let form = match mode {
             Mode::Auto if terminal && !dumb => Form::Live(live::Live::new(ink)),

@@ -5,16 +5,18 @@
 mod server;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration as StdDuration;
 
 use chaos::clock::Clock;
 use chaos::error::{Exit, Span};
 use chaos::load::record::{Boxes, Stats};
 use chaos::load::schedule::Schedule;
+use chaos::load::worker::{self, Pacing};
 use chaos::load::{Endpoints, Generator, Interval, Setup};
 use chaos::plan::LoadPlan;
 use chaos::spec::expr::{Condition, Op, StatusSet, Term};
-use chaos::spec::{Arrivals, Expect, Load, Located, Request};
+use chaos::spec::{self, Arrivals, Expect, Load, Located, Request};
 use chaos::units::{Duration, NS_PER_S, Rate};
 use futures_util::StreamExt;
 use server::{Manner, Server};
@@ -24,7 +26,7 @@ fn located<T>(value: T) -> Located<T> {
 }
 
 fn request(text: &str) -> Request {
-    chaos::spec::fragment(text).unwrap_or_else(|problems| panic!("{problems}"))
+    spec::fragment(text).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 fn get(url: &str) -> Request {
@@ -42,7 +44,7 @@ fn load(per_s: f64, requests: Vec<Request>) -> LoadPlan {
 /// A load that differs in something.
 fn with(per_s: f64, requests: Vec<Request>, change: impl FnOnce(&mut Load)) -> LoadPlan {
     let mut load: Load =
-        chaos::spec::fragment("{ rate: 1/s, timeout: 400ms, requests: [] }").expect("it is well-formed");
+        spec::fragment("{ rate: 1/s, timeout: 400ms, requests: [] }").expect("it is well-formed");
     load.rate = Some(located(Rate::per_s(per_s)));
     load.requests.value = requests;
     change(&mut load);
@@ -67,13 +69,25 @@ async fn run_with(
     plan: &LoadPlan,
     server: &Server,
     length_ms: u64,
+    every_50_ms: impl FnMut(&Generator, Clock, u64),
+) -> Ran {
+    let ran = run_set_up(plan, server, length_ms, Setup::default(), every_50_ms).await;
+    check_ledger(plan, &ran);
+    ran
+}
+
+/// The same with a generator set up otherwise, its ledger unchecked.
+async fn run_set_up(
+    plan: &LoadPlan,
+    server: &Server,
+    length_ms: u64,
+    setup: Setup,
     mut every_50_ms: impl FnMut(&Generator, Clock, u64),
 ) -> Ran {
     let clock = Clock::start();
     let endpoints: Endpoints = [("sut.lab", server.address)].into_iter().collect();
-    let generator = Generator::start(std::slice::from_ref(plan), &endpoints, clock, Setup::default())
-        .await
-        .expect("it starts");
+    let generator =
+        Generator::start(std::slice::from_ref(plan), &endpoints, clock, setup).await.expect("it starts");
     let begin_ns = generator.begin_ns();
     let mut intervals = Vec::new();
     let mut beat = tokio::time::interval(StdDuration::from_millis(50));
@@ -89,9 +103,7 @@ async fn run_with(
     for interval in &intervals {
         total.merge(&interval.stats);
     }
-    let ran = Ran { begin_ns, intervals, total, generator };
-    check_ledger(plan, &ran);
-    ran
+    Ran { begin_ns, intervals, total, generator }
 }
 
 /// Every interval holds exactly the arrivals that the schedule intends in it: none lost, none twice, none
@@ -499,5 +511,37 @@ async fn what_cannot_be_started_says_why() {
             .expect_err(why);
         assert_eq!(error.exit(), exit, "{error}");
         assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn threads_share_a_load_to_the_last_arrival() {
+    let server = Server::start(Manner::Answer { delay_ms: 1 });
+    let plan = load(900.0, vec![get("http://sut.lab/a"), get("http://sut.lab/b")]);
+    for pacing in [Pacing::Precise, Pacing::Batched] {
+        let manner = worker::Manner { pacing, realtime: false };
+        let setup = Setup { threads: NonZeroU32::new(3), manner };
+        let ran = run_set_up(&plan, &server, 600, setup, |_, _, _| {}).await;
+        check_ledger(&plan, &ran);
+        assert_eq!(ran.total.boxes.good, ran.total.boxes.scheduled(), "{:?}", ran.total.errors);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_wait_for_their_answers() {
+    let server = Server::start(Manner::Answer { delay_ms: 10 });
+    let mut plan = load(1.0, vec![get("http://sut.lab/")]);
+    plan.load = spec::fragment("{ users: 5, think: 10ms, requests: [ get: 'http://sut.lab/' ] }").unwrap();
+    for threads in [1, 2] {
+        let setup = Setup { threads: NonZeroU32::new(threads), ..Setup::default() };
+        let ran = run_set_up(&plan, &server, 1_000, setup, |generator, _, _| {
+            assert!(generator.in_flight() <= 5, "five users have five requests under way at most");
+        })
+        .await;
+        let Boxes { good, .. } = ran.total.boxes;
+        assert_eq!(good, ran.total.boxes.scheduled(), "{:?}", ran.total.errors);
+        // Each 20 ms at least a request; a busy machine only makes it slower.
+        assert!((5..=5 * 51).contains(&good), "{good} requests of 5 users in a second");
+        assert!(ran.total.latency.quantile_ns(0.0).is_some_and(|least| least >= 10_000_000));
     }
 }

@@ -21,7 +21,7 @@ fn concluded(sample: &Sample) -> Concluded {
 fn concluded_from(entries: Vec<Entry>) -> Concluded {
     let chaos::event::Event::Started(started) = &entries[0].event else { panic!("starts with `started`") };
     let started = started.clone();
-    let judgement = sample::judge(&started.plan, &entries);
+    let judgement = chaos::verdict::judge(&started.plan, &entries);
     let journal = Journal { started, entries, cut_short: None, skipped: 0 };
     Concluded { dir: "reports/20260301-100000-k3v9".into(), journal, judgement }
 }
@@ -112,7 +112,7 @@ fn reports_remade_from_the_journal_are_the_same() {
         std::fs::write(dir.path().join(chaos::journal::FILE), lines).expect("written");
     };
     write(&sample.entries());
-    let conclude = || chaos::output::conclude(dir.path(), sample::judge).expect("a journal");
+    let conclude = || chaos::output::conclude(dir.path()).expect("a journal");
     let save = |into: &Path| {
         conclude().save(into, None).expect("saved");
         ["report.json", "report.html"].map(|file| std::fs::read(into.join(file)).expect("a report"))

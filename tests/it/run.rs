@@ -417,3 +417,43 @@ async fn a_directory_that_holds_a_run_is_not_written_over() {
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert_eq!(std::fs::read_to_string(place.out().join("journal.jsonl")).unwrap(), "precious");
 }
+
+/// A container of somebody else's, without our labels, that Docker removes when it stops; gone with the test.
+struct Fleeting(String);
+
+impl Fleeting {
+    async fn start() -> Self {
+        let image = connect().await.ensure_image().await.unwrap();
+        let fleeting = Self(format!("fleeting-{}", std::process::id()));
+        let args = ["run", "-d", "--rm", "--name", &fleeting.0, &image, "inside", "role", "store"];
+        let started = Command::new("docker").args(args).output().unwrap();
+        assert!(started.status.success(), "{}", text(&started));
+        fleeting
+    }
+}
+
+impl Drop for Fleeting {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = Command::new("docker").args(["rm", "-f", &self.0]).output();
+    }
+}
+
+#[tokio::test]
+async fn what_docker_removes_at_its_end_is_not_killed_to_be_started_again() {
+    let place = Place::new();
+    let fleeting = Fleeting::start().await;
+    let file = place.experiment(&format!(
+        "experiment: it comes back\ntargets: {{ one: {{ name: {} }} }}\n\
+         phases: {{ broken: {{ for: 1s, faults: [{{ kill: {{ on: one, restart: true }} }}] }} }}\n\
+         steady_state: [{{ probe: {{ http: {{ get: 'http://127.0.0.1:9/' }} }} }}]\n",
+        fleeting.0
+    ));
+    let refused = place.run(&file, &[]);
+    assert_eq!(refused.status.code(), Some(3), "{}", text(&refused));
+    let why = &place.report()["reasons"][0]["check"];
+    let expected = "can't be started again: Docker removes it as soon as it stops (`--rm`)";
+    assert!(why.as_str().unwrap().contains(expected), "{why}");
+    let state = connect().await.state(&fleeting.0).await.unwrap().unwrap();
+    assert_eq!(state.status, "running", "nothing was done to it");
+}

@@ -91,7 +91,56 @@ enum Framing {
     UntilClose,
 }
 
+/// The head read last: a server's heads are mostly the same to the byte, and comparing one is a tenth of
+/// the work of parsing it.
+#[derive(Debug, Default)]
+pub struct LastHead {
+    bytes: Vec<u8>,
+    head: Head,
+}
+
+/// Heads longer than this are not remembered: comparing and keeping them would cost what it saves.
+const REMEMBERED_BYTES: usize = 1 << 10;
+
+impl LastHead {
+    /// What stands at the beginning of `bytes`, if it is the head read last, and its length.
+    fn again(&self, bytes: &[u8]) -> Option<(Head, usize)> {
+        (!self.bytes.is_empty() && bytes.starts_with(&self.bytes)).then_some((self.head, self.bytes.len()))
+    }
+
+    fn remember(&mut self, bytes: &[u8], head: Head) {
+        if bytes.len() <= REMEMBERED_BYTES {
+            self.bytes.clear();
+            self.bytes.extend_from_slice(bytes);
+            self.head = head;
+        }
+    }
+}
+
+/// What a head says of the answer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    status: u16,
+    /// HTTP/1.1, not 1.0.
+    one_one: bool,
+    fields: Fields,
+}
+
+impl Head {
+    fn read(response: &httparse::Response<'_, '_>) -> Result<Self, Malformed> {
+        let status = response.code.unwrap_or(0);
+        if !(100..=999).contains(&status) {
+            return Err(Malformed("a status code below 100"));
+        }
+        // Of an interim answer the fields say nothing about the real one.
+        let fields = if status < 200 { Fields::default() } else { Fields::read(response.headers)? };
+        Ok(Self { status, one_one: response.version == Some(1), fields })
+    }
+}
+
 impl Reader for Http1 {
+    type Memory = LastHead;
+
     fn begin(&mut self, head_only: bool) {
         self.head_only = head_only;
         self.state = State::Head;
@@ -100,13 +149,13 @@ impl Reader for Http1 {
         self.interim_bytes = 0;
     }
 
-    fn feed(&mut self, bytes: &[u8]) -> Result<Progress, Malformed> {
+    fn feed(&mut self, bytes: &[u8], last: &mut LastHead) -> Result<Progress, Malformed> {
         self.bytes += bytes.len() as u64;
         let mut rest = bytes;
         loop {
             match self.state {
                 State::Idle => return Err(Malformed("bytes that no request asked for")),
-                State::Head => match self.head(rest)? {
+                State::Head => match self.head(rest, last)? {
                     None => return Ok(Progress::Partial),
                     Some(used) => rest = &rest[used..],
                 },
@@ -150,8 +199,14 @@ impl Http1 {
 
     /// Reads a head from what is kept and `bytes`: how many of `bytes` it took, nothing if it is not
     /// complete. Sets the state that follows.
-    fn head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
+    fn head(&mut self, bytes: &[u8], last: &mut LastHead) -> Result<Option<usize>, Malformed> {
         let kept = self.head.len();
+        if kept == 0
+            && let Some((head, length)) = last.again(bytes)
+        {
+            self.follow(head, length)?;
+            return Ok(Some(length));
+        }
         let mut joined = Vec::new();
         let all = if kept == 0 {
             bytes
@@ -181,7 +236,9 @@ impl Http1 {
         if length > MAX_HEAD_BYTES {
             return Err(Malformed("the head is longer than 64 KiB"));
         }
-        self.follow(&response, length)?;
+        let head = Head::read(&response)?;
+        last.remember(&all[..length], head);
+        self.follow(head, length)?;
         Ok(Some(length - kept))
     }
 
@@ -193,12 +250,9 @@ impl Http1 {
     }
 
     /// What follows a head of `length` bytes.
-    fn follow(&mut self, response: &httparse::Response<'_, '_>, length: usize) -> Result<(), Malformed> {
-        let status = response.code.unwrap_or(0);
+    fn follow(&mut self, head: Head, length: usize) -> Result<(), Malformed> {
+        let Head { status, one_one, fields } = head;
         self.status = status;
-        if !(100..=999).contains(&status) {
-            return Err(Malformed("a status code below 100"));
-        }
         if status == 101 {
             return Err(Malformed("a switch of protocols that nobody asked for"));
         }
@@ -210,8 +264,6 @@ impl Http1 {
             }
             return Ok(());
         }
-        let fields = Fields::read(response.headers)?;
-        let one_one = response.version == Some(1);
         self.persistent = if one_one { !fields.close } else { fields.keep_alive && !fields.close };
         let framing = if self.head_only || status == 204 || status == 304 {
             Framing::Nothing
@@ -252,7 +304,7 @@ fn ends_within(head: &[u8], from: usize) -> bool {
 }
 
 /// The fields of a head that say where the answer ends.
-#[derive(Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Fields {
     length: Option<u64>,
     /// If there is one: is `chunked` its last coding?
@@ -393,11 +445,12 @@ mod tests {
     fn read<'b>(
         head_only: bool,
         pieces: impl IntoIterator<Item = &'b [u8]>,
+        last: &mut LastHead,
     ) -> Result<Option<Answer>, Malformed> {
         let mut reader = Http1::default();
         reader.begin(head_only);
         for piece in pieces {
-            if let Progress::Complete(answer) = reader.feed(piece)? {
+            if let Progress::Complete(answer) = reader.feed(piece, last)? {
                 return Ok(Some(answer));
             }
         }
@@ -409,7 +462,10 @@ mod tests {
     type Expected = Result<Option<(u16, usize, bool)>, &'static str>;
 
     fn check(text: &str, expected: Expected) {
-        let whole = read(false, [text.as_bytes()]);
+        let mut last = LastHead::default();
+        let whole = read(false, [text.as_bytes()], &mut last);
+        let again = read(false, [text.as_bytes()], &mut last);
+        assert_eq!(whole, again, "a head read before means the same");
         let expected = match expected {
             Ok(found) => Ok(found.map(|(status, surplus, reusable)| Answer {
                 status,
@@ -421,7 +477,7 @@ mod tests {
         let shown: String = text.chars().take(200).collect();
         assert_eq!(whole, expected, "{shown:?}");
         // Byte by byte a surplus is not seen, nor held against the connection yet.
-        let dripped = read(false, text.as_bytes().chunks(1));
+        let dripped = read(false, text.as_bytes().chunks(1), &mut last);
         let dripped = dripped.map(|found| found.map(|answer| (answer.status, answer.bytes)));
         let expected = expected.map(|found| found.map(|answer| (answer.status, answer.bytes)));
         assert_eq!(dripped, expected, "{shown:?}");
@@ -509,14 +565,17 @@ mod tests {
         for line in ["a: b\r\n".to_owned(), "x".repeat(999)] {
             let endless = std::iter::once("HTTP/1.1 200 OK\r\n".as_bytes())
                 .chain(std::iter::repeat_n(line.as_bytes(), 20_000));
-            assert_eq!(read(false, endless), Err(Malformed("the head is longer than 64 KiB")));
+            assert_eq!(
+                read(false, endless, &mut LastHead::default()),
+                Err(Malformed("the head is longer than 64 KiB"))
+            );
         }
     }
 
     #[test]
     fn an_answer_to_head_has_no_body() {
         for text in ["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n"] {
-            let answer = read(true, [text.as_bytes()]);
+            let answer = read(true, [text.as_bytes()], &mut LastHead::default());
             let expected = Answer { status: 200, bytes: text.len() as u64, reusable: true };
             assert_eq!(answer, Ok(Some(expected)), "{text:?}");
         }
@@ -524,7 +583,7 @@ mod tests {
 
     #[test]
     fn bytes_between_answers_are_malformed() {
-        assert!(Http1::default().feed(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+        assert!(Http1::default().feed(b"HTTP/1.1 200 OK\r\n\r\n", &mut LastHead::default()).is_err());
     }
 
     #[derive(Clone, Debug)]
@@ -592,9 +651,9 @@ mod tests {
             at.sort_unstable();
             let pieces = at.windows(2).map(|two| &bytes[two[0]..two[1]]).filter(|piece| !piece.is_empty());
             let expected = Answer { status, bytes: bytes.len() as u64, reusable };
-            prop_assert_eq!(read(false, pieces), Ok(Some(expected)));
+            prop_assert_eq!(read(false, pieces, &mut LastHead::default()), Ok(Some(expected)));
             // One byte short, it is not there yet; or it was already, where closing is what ends it.
-            let short = read(false, [&bytes[..bytes.len() - 1]]);
+            let short = read(false, [&bytes[..bytes.len() - 1]], &mut LastHead::default());
             prop_assert!(short.is_err() || !matches!(short, Ok(Some(answer)) if answer.reusable));
         }
 
@@ -605,8 +664,8 @@ mod tests {
             rest in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"\r\n:;0123456789abcf ".to_vec())], 0..400),
         ) {
             let bytes = [start.as_bytes(), &rest].concat();
-            let whole = read(false, [bytes.as_slice()]);
-            let dripped = read(false, bytes.chunks(1));
+            let whole = read(false, [bytes.as_slice()], &mut LastHead::default());
+            let dripped = read(false, bytes.chunks(1), &mut LastHead::default());
             match (whole, dripped) {
                 (Ok(Some(whole)), Ok(Some(dripped))) => prop_assert_eq!(whole.status, dripped.status),
                 // A mistake in a head that arrives in pieces is found at its end, which may never come.

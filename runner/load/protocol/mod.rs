@@ -8,12 +8,15 @@ pub mod http1;
 
 /// Reads one answer after another from the bytes of one connection.
 pub trait Reader {
+    /// What all connections of a thread remember together.
+    type Memory: Default;
+
     /// Prepares for the answer to a request; `head_only` if the method says that no body will follow.
     fn begin(&mut self, head_only: bool);
 
     /// Takes what arrived, in order, nothing left out. After an answer or an error nothing more may be fed
     /// before the next [`Reader::begin`].
-    fn feed(&mut self, bytes: &[u8]) -> Result<Progress, Malformed>;
+    fn feed(&mut self, bytes: &[u8], memory: &mut Self::Memory) -> Result<Progress, Malformed>;
 
     /// The other side ended the stream: the answer if that is what completes it.
     fn end(&mut self) -> Option<Answer>;

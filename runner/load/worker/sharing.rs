@@ -40,7 +40,7 @@ impl Worker {
 
     /// Lets a shared connection go on whose socket is ready.
     pub(super) fn attend_shared(&mut self, number: u32, ready: Ready) {
-        let now_ns = self.clock.now_ns();
+        let now_ns = self.look();
         let mut ended = std::mem::take(&mut self.ended);
         let Line::Shared(shared) = &mut self.pool.get(number).line else { return };
         let turn = shared.advance(ready, now_ns, &mut self.buffer, &mut ended);
@@ -58,6 +58,7 @@ impl Worker {
         if turn == Turn::Unfinished {
             self.unfinished.push(ready);
         }
+        self.look();
         // Nothing finds it while it is not known what room it has: what ended may be sent again.
         match &gone {
             Some(_) => self.close(number),

@@ -1,8 +1,9 @@
 //! What `scripts/bench load` needs beside the program: its server, the floor below which no client gets, and
 //! the engine by itself.
 //!
-//! `load-driver serve`, `load-driver floor ADDRESS CONNECTIONS SECONDS`, and `load-driver LOAD SECONDS` with
-//! a load as experiments write it, which prints what was measured as JSON.
+//! `load-driver serve [log|freeze]`, `load-driver floor ADDRESS CONNECTIONS SECONDS`, and with a load as
+//! experiments write it `load-driver drive LOAD SECONDS`, which prints what was measured as JSON, and
+//! `load-driver schedule LOAD COUNT`, which prints its intended instants in nanoseconds.
 
 mod floor;
 mod serve;
@@ -12,32 +13,50 @@ use std::time::Duration as StdDuration;
 
 use chaos::clock::Clock;
 use chaos::load::record::Stats;
-use chaos::load::{Endpoints, Generator, Setup};
+use chaos::load::schedule::Schedule;
+use chaos::load::{Endpoints, Generator, Setup, worker};
 use chaos::plan::LoadPlan;
 use chaos::units::Duration;
+use serve::Manner;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["serve"] => serve::serve().expect("it serves"),
+        ["serve"] => serve::serve(Manner::Plain).expect("it serves"),
+        ["serve", "log"] => serve::serve(Manner::Log).expect("it serves"),
+        ["serve", "freeze"] => serve::serve(Manner::Freeze).expect("it serves"),
         ["floor", address, connections, seconds] => {
             let seconds = StdDuration::from_secs_f64(seconds.parse().expect("seconds"));
             let address = address.parse().expect("an address");
             let count = floor::floor(address, connections.parse().expect("a number"), seconds);
             writeln!(std::io::stdout(), "{}", count.expect("it is answered")).expect("stdout is open");
         }
-        [load, seconds] => {
+        ["drive", load, seconds, realtime @ ..] => {
+            let manner = worker::Manner { realtime: realtime == ["realtime"], ..worker::Manner::default() };
+            let setup = Setup { manner, ..Setup::default() };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(drive(load, seconds.parse().expect("seconds")));
+            runtime.expect("a runtime").block_on(drive(load, seconds.parse().expect("seconds"), setup));
         }
-        _ => panic!("usage: load-driver serve | floor ADDRESS CONNECTIONS SECONDS | LOAD SECONDS"),
+        ["schedule", load, count] => {
+            for arrival in Schedule::of(&plan(load)).take(count.parse().expect("a number")) {
+                writeln!(std::io::stdout(), "{}", arrival.at_ns).expect("stdout is open");
+            }
+        }
+        _ => panic!(
+            "usage: load-driver serve [log|freeze] | floor ADDRESS CONNECTIONS SECONDS | \
+             drive LOAD SECONDS [realtime] | schedule LOAD COUNT"
+        ),
     }
 }
 
-async fn drive(load: &str, seconds: f64) {
+fn plan(load: &str) -> LoadPlan {
     let load = chaos::spec::fragment(load).unwrap_or_else(|problems| panic!("{problems}"));
-    let plan = LoadPlan { name: "bench".into(), load, seed: 1, slos: Vec::new(), expected_requests: None };
-    let generator = Generator::start(&[plan], &Endpoints::new(), Clock::start(), Setup::default());
+    LoadPlan { name: "bench".into(), load, seed: 1, slos: Vec::new(), expected_requests: None }
+}
+
+async fn drive(load: &str, seconds: f64, setup: Setup) {
+    let (loads, endpoints) = ([plan(load)], Endpoints::new());
+    let generator = Generator::start(&loads, &endpoints, Clock::start(), setup);
     let generator = generator.await.expect("it starts");
     let mut total = Stats::default();
     let mut window_us = 0;
