@@ -13,6 +13,8 @@ use crate::agent::wire::{Counters, Engine, Kernel};
 use crate::error::Exit;
 use crate::load::record::Stats;
 use crate::plan::Plan;
+use crate::slo::search::End;
+use crate::units::Rate;
 
 /// The journal's format, in its first event.
 pub const SCHEMA: &str = "chaos.journal/1";
@@ -125,6 +127,47 @@ pub enum Event {
         /// What was measured.
         #[serde(flatten)]
         stats: Box<Stats>,
+    },
+    /// A load's rate changed: its arrivals from here on are those of a schedule that begins here.
+    Rate {
+        /// The load's name.
+        load: String,
+        /// Its rate from now on; nothing: its own again.
+        rate: Option<Rate>,
+        /// From when on.
+        at_ns: u64,
+    },
+    /// A rate was tried in search of the highest that holds.
+    Trial {
+        /// The load's name.
+        load: String,
+        /// The rate tried.
+        rate: Rate,
+        /// When measuring began, after the rate had settled.
+        from_ns: u64,
+        /// When it ended; requests intended from the one to the other count.
+        to_ns: u64,
+        /// So many requests.
+        requests: u64,
+        /// So many of them did not end well, or hung when the trial was judged.
+        not_good: u64,
+        /// Did every check hold? Nothing: one had no data and none failed.
+        holds: Option<bool>,
+        /// Why the generator, not the system, limited the trial; nothing if it did not.
+        unfit: Option<String>,
+        /// Every check with its value.
+        checks: Vec<Measured>,
+    },
+    /// A search for the highest rate that holds ended.
+    Capacity {
+        /// The load's name.
+        load: String,
+        /// How it ended.
+        end: End,
+        /// The highest rate that held; nothing if none did.
+        held: Option<Rate>,
+        /// The lowest rate that did not; nothing if all did.
+        broke: Option<Rate>,
     },
     /// A look at the live stream, once a second, for people watching. Judgement does not read it.
     Tick(Tick),

@@ -174,6 +174,9 @@ const fn urgency(event: &Event) -> Urgency {
         | Event::Armed { .. }
         | Event::Evidence { .. }
         | Event::Load { .. }
+        | Event::Rate { .. }
+        | Event::Trial { .. }
+        | Event::Capacity { .. }
         | Event::Tick(_)
         | Event::Steady { .. }
         | Event::Probe { .. }

@@ -6,34 +6,60 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::error::{Error, Problem, Result};
+use crate::load::offsets;
+use crate::spec::shape::{Shape, Varying};
 use crate::spec::yaml::MAX_TEXT_BYTES;
 use crate::spec::{self, Experiment, Input};
 
 /// Reads and checks the experiment at `path` (`-`: stdin) with the overrides `sets`, each `PATH=VALUE`.
-/// Returns it with its text, in which its spans are places.
+/// Returns it with its text, in which its spans are places. Recordings that it replays are read, too, and
+/// their paths, relative to the experiment's file, become such as can be opened from here.
 pub fn experiment(path: &Path, sets: &[String]) -> Result<(Experiment, String)> {
     let input = input(path, sets)?;
     let mut experiment = spec::parse(&input)?;
-    let missing = find_files(&mut experiment, path.parent().unwrap_or(Path::new("")));
-    if missing.is_empty() { Ok((experiment, input.all_text())) } else { Err(input.problems(missing).into()) }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut problems = recordings(&mut experiment, folder);
+    problems.extend(files(&mut experiment, folder));
+    if problems.is_empty() {
+        Ok((experiment, input.all_text()))
+    } else {
+        Err(input.problems(problems).into())
+    }
 }
 
-/// Finds the files that the loads name beside the experiment, in `dir`, and makes their paths usable from
+/// Finds the files that the loads name beside the experiment, in `folder`, and makes their paths usable from
 /// here; returns those that can't be opened.
-fn find_files(experiment: &mut Experiment, dir: &Path) -> Vec<Problem> {
-    let mut missing = Vec::new();
+fn files(experiment: &mut Experiment, folder: &Path) -> Vec<Problem> {
+    let mut problems = Vec::new();
     for file in experiment.load.0.iter_mut().flat_map(|(_, load)| load.files_mut()) {
-        let path = dir.join(&file.value);
-        match std::fs::File::open(&path) {
-            Ok(_) => file.value = path.to_string_lossy().into_owned(),
-            Err(error) => missing.push(Problem {
+        let found = folder.join(&file.value);
+        match std::fs::File::open(&found) {
+            Ok(_) => file.value = found.to_string_lossy().into_owned(),
+            Err(error) => problems.push(Problem {
                 span: file.span,
-                message: format!("could not open `{}`: {error}", path.display()),
+                message: format!("could not open `{}`: {error}", found.display()),
                 hint: Some("paths are relative to the experiment's file".into()),
             }),
         }
     }
-    missing
+    problems
+}
+
+/// Finds and checks the recordings of every load that replays one.
+fn recordings(experiment: &mut Experiment, folder: &Path) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (_, load) in &mut experiment.load.0 {
+        let shape = load.rate.as_mut().map(|rate| &mut rate.value);
+        let Some(Shape::Varying(Varying::Replay(file))) = shape else { continue };
+        let found = folder.join(&file.value);
+        match offsets::check(&found) {
+            Ok(_) => file.value = found.display().to_string(),
+            Err(refusal) => {
+                problems.push(Problem { span: file.span, message: refusal.message, hint: Some(refusal.hint) })
+            }
+        }
+    }
+    problems
 }
 
 /// Reads what `experiment` parses. Fails if the file can't be read, is too large or is not UTF-8.
@@ -75,4 +101,40 @@ fn override_of(set: &str) -> Result<(String, String)> {
             .hint("write a path and a value: `--set load.shoppers.rate=100/s`")
     })?;
     Ok((path.trim().to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of an experiment that replays `offsets.txt` beside it.
+    fn read(offsets: Option<&str>) -> Result<String, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("test.yaml");
+        let load = "{ rate: { replay: offsets.txt }, requests: [ { get: 'http://127.0.0.1/' } ] }";
+        let text =
+            format!("experiment: a replay\nload:\n  users: {load}\nphases: {{ only: {{ for: 1s }} }}\n");
+        std::fs::write(&path, text).unwrap();
+        if let Some(offsets) = offsets {
+            std::fs::write(folder.path().join("offsets.txt"), offsets).unwrap();
+        }
+        let shown = |text: String| text.replace(&folder.path().display().to_string(), "DIR");
+        match experiment(&path, &[]) {
+            Ok((experiment, _)) => {
+                Ok(shown(experiment.load.get("users").unwrap().rate.as_ref().unwrap().to_string()))
+            }
+            Err(error) => Err(shown(error.to_string())),
+        }
+    }
+
+    #[test]
+    fn a_recording_is_found_beside_its_experiment() {
+        assert_eq!(read(Some("0.5\n1.5\n")), Ok("replay of DIR/offsets.txt".into()));
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_recording() {
+        let answers = [None, Some("2s\n1s\n")].map(|offsets| read(offsets).unwrap_err());
+        insta::assert_snapshot!("recordings", answers.join("\n\n------\n\n"));
+    }
 }

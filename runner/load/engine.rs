@@ -6,17 +6,22 @@
 //! [`Generator::start`].
 
 use std::num::{NonZeroU32, NonZeroU64};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::fitness::{self, Measured};
-use super::lane::{Control, Lane, connections};
+use super::lane::{Control, Lane, Mailbox, Switch, connections};
+use super::offsets;
 use super::outcome::{End, Sample};
 use super::poll::{self, Poll, Waker};
 use super::progress::Fared;
+use super::record::Stats;
 use super::recorder::{Interval, Recorder};
-use super::request::{Endpoints, prepare};
+use super::request::{Endpoints, Prepared, prepare};
+use super::schedule::Schedule;
 use super::source::Share;
 use super::window::{Live, Window};
 use super::worker::{Batch, Manner, Worker};
@@ -24,7 +29,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event;
 use crate::plan::LoadPlan;
-use crate::units::Duration;
+use crate::units::{Duration, Rate};
 
 /// Arrivals a second that one thread takes on before there is another: half of what one sends on a slow
 /// core, and no more threads than that, because each costs the system under test a core where it shares
@@ -56,8 +61,12 @@ pub struct Generator {
     begin_ns: u64,
     names: Vec<String>,
     rate_per_s: f64,
+    plans: Vec<LoadPlan>,
+    /// How often a rate was set.
+    switches: AtomicU64,
     collected: Arc<Mutex<Collected>>,
     control: Arc<Control>,
+    mailboxes: Vec<Arc<Mailbox>>,
     wakers: Vec<Waker>,
     threads: Option<(Vec<JoinHandle<Fared>>, JoinHandle<()>)>,
 }
@@ -142,14 +151,16 @@ impl Generator {
             last_ns: begin_ns,
         }));
 
+        let mailboxes: Vec<Arc<Mailbox>> = (0..of).map(|_| Arc::default()).collect();
         let mut workers = Vec::with_capacity(of as usize);
-        for (index, poll) in (0..of).zip(polls) {
-            let lane = |(plan, prepared): (&LoadPlan, &_)| {
-                Lane::new(plan, Clone::clone(prepared), Share { index, of }, setup.answers)
+        for (index, (poll, mailbox)) in (0..of).zip(polls.into_iter().zip(&mailboxes)) {
+            let lane = |(plan, prepared): (&LoadPlan, &Prepared)| {
+                let share = Share { index, of };
+                Ok(Lane::new(plan, prepared.clone(), schedule(plan)?, share, setup.answers))
             };
-            let lanes = loads.iter().zip(&prepared).map(lane).collect();
-            let (times, control) = ((clock, begin_ns, unix_zero_ms), control.clone());
-            let worker = Worker::new(index, times, poll, lanes, control, setup.manner, outbox.clone());
+            let lanes = loads.iter().zip(&prepared).map(lane).collect::<Result<_>>()?;
+            let (times, told) = ((clock, begin_ns, unix_zero_ms), (control.clone(), mailbox.clone()));
+            let worker = Worker::new(index, times, poll, lanes, told, setup.manner, outbox.clone());
             workers.push(spawn("chaos-load", move || worker.run())?);
         }
         drop(outbox);
@@ -166,11 +177,14 @@ impl Generator {
             names,
             rate_per_s: loads
                 .iter()
-                .filter_map(|plan| plan.load.rate.as_ref())
-                .map(|rate| rate.as_per_s())
+                .filter_map(|plan| plan.load.rate.as_ref()?.peak())
+                .map(Rate::as_per_s)
                 .sum(),
+            plans: loads.to_vec(),
+            switches: AtomicU64::new(0),
             collected,
             control,
+            mailboxes,
             wakers,
             threads: Some((workers, collector)),
         })
@@ -210,6 +224,48 @@ impl Generator {
     pub fn ended(&self) -> (u64, u64) {
         let collected = lock(&self.collected);
         (collected.ended, collected.last_ns)
+    }
+
+    /// Gives a load that has a rate another one that stays (nothing: its own again, counted anew) and returns
+    /// from when on. Arrivals due before that are not touched. Nothing for a load that there is not, or that
+    /// replays a recording and has no rate to go back to.
+    pub fn set_rate(&self, load: &str, rate: Option<Rate>) -> Option<u64> {
+        /// The sending threads must know of it before that instant; they are woken at once.
+        const AHEAD_NS: u64 = 5_000_000;
+        let index = self.names.iter().position(|name| name == load)?;
+        let plan = &self.plans[index];
+        if rate.is_none() && plan.load.rate.as_ref()?.replay().is_some() {
+            return None;
+        }
+        let nth = self.switches.fetch_add(1, Ordering::Relaxed) + 1;
+        let at_ns = self.clock.now_ns() + AHEAD_NS;
+        for mailbox in &self.mailboxes {
+            let schedule = match rate {
+                Some(rate) => Schedule::at_rate(plan, rate, nth),
+                None => Schedule::of(plan),
+            };
+            mailbox.switch(Switch { load: index, at_ns: at_ns - self.begin_ns, schedule });
+        }
+        self.wakers.iter().for_each(Waker::wake);
+        Some(at_ns)
+    }
+
+    /// What of a load's requests intended in a stretch between two cuts has ended and was not drained yet,
+    /// and the intended instants of those that hang: under way for longer than a second or their timeout.
+    pub fn undrained(&self, load: &str, from_ns: u64, to_ns: u64) -> (Stats, Vec<u64>) {
+        let Some(index) = self.names.iter().position(|name| name == load) else {
+            return (Stats::default(), Vec::new());
+        };
+        let collected = lock(&self.collected);
+        let mut hanging = collected.live.overdue(index);
+        hanging.retain(|intended_ns| (from_ns..to_ns).contains(intended_ns));
+        (collected.recorder.undrained(index as u32, from_ns, to_ns), hanging)
+    }
+
+    /// Requests of a load that hang at present.
+    pub fn hanging(&self, load: &str) -> usize {
+        let index = self.names.iter().position(|name| name == load);
+        index.map_or(0, |index| lock(&self.collected).live.overdue(index).len())
     }
 
     /// Requests under way, some 50 ms ago.
@@ -263,7 +319,7 @@ impl Drop for Generator {
 /// How many threads send these loads.
 fn threads(loads: &[LoadPlan], asked: Option<NonZeroU32>) -> u32 {
     let share = |plan: &LoadPlan| match (&plan.load.rate, &plan.load.users) {
-        (Some(rate), _) => rate.as_per_s() / ARRIVALS_PER_THREAD,
+        (Some(rate), _) => rate.peak().map_or(1.0, Rate::as_per_s) / ARRIVALS_PER_THREAD,
         (None, Some(users)) => f64::from(users.value) / f64::from(USERS_PER_THREAD),
         (None, None) => 0.0,
     };
@@ -273,6 +329,19 @@ fn threads(loads: &[LoadPlan], asked: Option<NonZeroU32>) -> u32 {
     let cap = |plan: &LoadPlan| connections(plan).unwrap_or(u32::MAX).min(plan.load.max_in_flight.value);
     let cap = loads.iter().map(cap).min().unwrap_or(1);
     asked.map_or(useful, NonZeroU32::get).min(cap.max(1))
+}
+
+/// A load's arrivals; of a replay, from its file.
+fn schedule(plan: &LoadPlan) -> Result<Schedule> {
+    match plan.load.rate.as_ref().and_then(|rate| rate.replay()) {
+        None => Ok(Schedule::of(plan)),
+        Some(file) => {
+            let offsets = offsets::open(Path::new(&file.value)).map_err(|refusal| {
+                Error::mistake(format!("load `{}`: {}", plan.name, refusal.message)).hint(refusal.hint)
+            })?;
+            Ok(Schedule::replaying(plan, offsets))
+        }
+    }
 }
 
 /// The lock is never poisoned for longer than it takes to end: a panic in its holders is our own bug.

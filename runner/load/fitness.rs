@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::progress::Fared;
-use super::record::Hist;
+use super::record::{Hist, Stats};
 use crate::event;
 use crate::units::NS_PER_S;
 
@@ -86,6 +86,26 @@ fn worst(threads: &[Fared]) -> Fared {
     }
 }
 
+/// Why a stretch measured the generator and not the system; nothing if it did not. `due` arrivals were meant
+/// to be sent, `burst` at once; `ended` is how many did, or hang.
+pub fn unfit(stats: &Stats, ended: u64, due: f64, burst: u32) -> Option<String> {
+    /// Standard deviations of a Poisson count that are still chance.
+    const CHANCE: f64 = 5.0;
+    let lag_ns = stats.send_lag.quantile_ns(0.99).unwrap_or(0);
+    let median_ns = stats.latency.quantile_ns(0.5).unwrap_or(0);
+    let local: u64 =
+        stats.errors.iter().filter(|(class, _)| class.starts_with("local")).map(|(_, count)| count).sum();
+    if lag_ns > LAG_ALLOWED_NS.max((median_ns as f64 * LAG_ALLOWED_SHARE) as u64) {
+        Some(format!("1 in 100 requests was sent more than {:.0} ms late", lag_ns as f64 / 1e6))
+    } else if (ended as f64) < due - CHANCE * (due * f64::from(burst)).sqrt() - f64::from(burst) {
+        Some(format!("{ended} of {due:.0} requests were sent"))
+    } else if local > 0 {
+        Some(format!("{local} requests failed on this machine itself"))
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +119,23 @@ mod tests {
         let found = judge(&measured, &[Fared { cpu_ns: 5, wall_ns: 10_000 * MS, ..fared }], 1_000.0);
         assert_eq!(found.why, expected);
         assert_eq!(found.saturated, !expected.is_empty());
+    }
+
+    #[test]
+    fn a_stretch_that_measured_the_generator_says_so() {
+        let stretch = |lag_ms: u64, local: u64| {
+            let mut stats = Stats::default();
+            stats.send_lag.record_n(lag_ms * MS, 100);
+            stats.latency.record_n(20 * MS, 100);
+            stats.errors = [("local: ports".to_owned(), local), ("refused".to_owned(), 5)].into();
+            stats
+        };
+        assert_eq!(unfit(&stretch(24, 0), 960, 1_000.0, 1), None);
+        let said = |stats: &Stats, ended| unfit(stats, ended, 1_000.0, 1).unwrap();
+        assert_eq!(said(&stretch(30, 0), 1_000), "1 in 100 requests was sent more than 30 ms late");
+        assert_eq!(said(&stretch(1, 0), 800), "800 of 1000 requests were sent");
+        assert_eq!(unfit(&stretch(1, 0), 800, 1_000.0, 50), None, "bursts of 50 vary by as much");
+        assert_eq!(said(&stretch(1, 3), 1_000), "3 requests failed on this machine itself");
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::request::Prepared;
+use super::schedule::Schedule;
 use super::source::{Share, Source};
 use crate::plan::LoadPlan;
 use crate::spec::Http;
@@ -39,13 +41,19 @@ const STREAMS: u32 = 100;
 
 impl Lane {
     /// The part of a load that falls to a thread; where users wait, it ends after so many arrivals in all.
-    pub fn new(plan: &LoadPlan, prepared: Prepared, share: Share, answers: Option<NonZeroU64>) -> Self {
+    pub fn new(
+        plan: &LoadPlan,
+        prepared: Prepared,
+        schedule: Schedule,
+        share: Share,
+        answers: Option<NonZeroU64>,
+    ) -> Self {
         let load = &plan.load;
         // Users wait for answers, so there are never more under way than users.
         let cap = load.users.as_ref().map_or(load.max_in_flight.value, |users| users.value);
         Self {
             prepared,
-            source: Source::new(plan, share, answers),
+            source: Source::new(plan, schedule, share, answers),
             timeout_ns: load.timeout.as_ns(),
             max_in_flight: share.part(cap),
             grace_ns: load.timeout.as_ns().min(GRACE_NS),
@@ -102,5 +110,39 @@ impl Control {
     /// True once nobody wants an answer any more.
     pub fn is_abandoned(&self) -> bool {
         self.abandon.load(Ordering::Acquire)
+    }
+}
+
+/// Another schedule for a load, from an instant on.
+#[derive(Debug)]
+pub struct Switch {
+    /// Which load.
+    pub load: usize,
+    /// From when on, in nanoseconds since the loads began.
+    pub at_ns: u64,
+    /// Its arrivals, counted from there.
+    pub schedule: Schedule,
+}
+
+/// What one running thread is told besides when to end.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    full: AtomicBool,
+    switches: Mutex<Vec<Switch>>,
+}
+
+impl Mailbox {
+    /// Gives a load another schedule; the last switch of a load given counts.
+    pub fn switch(&self, switch: Switch) {
+        self.switches.lock().unwrap_or_else(PoisonError::into_inner).push(switch);
+        self.full.store(true, Ordering::Release);
+    }
+
+    /// The switches to be made; without a lock as long as there are none.
+    pub fn switches(&self) -> Vec<Switch> {
+        if !self.full.load(Ordering::Relaxed) || !self.full.swap(false, Ordering::Acquire) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.switches.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -1,8 +1,9 @@
 //! Load: a schedule that is a pure function, an engine that keeps it, and a recorder of what came of it.
 //!
-//! [`Generator`] is the door. Behind it: [`schedule`] says when and what (pure), [`template`] and
-//! [`request`] lay out the bytes, [`worker`] sends them on time over [`connection`]s and [`shared`] ones, whose
-//! answers a [`protocol`] reads (pure), [`recorder`] sorts what ended into intervals and [`window`] into the live
+//! [`Generator`] is the door. Behind it: [`schedule`] says when and what (pure; [`offsets`] reads what it
+//! replays), [`template`] and [`request`] lay out the bytes, [`worker`] sends them on time over
+//! [`connection`]s and [`shared`] ones, whose answers a [`protocol`] reads (pure), [`recorder`] sorts what
+//! ended into intervals and [`window`] into the live
 //! view, and [`fitness`] says whether the generator itself can be believed.
 
 pub mod connection;
@@ -10,6 +11,7 @@ pub mod engine;
 pub mod fitness;
 pub mod flight;
 pub mod lane;
+pub mod offsets;
 pub mod outcome;
 pub mod place;
 pub mod poll;

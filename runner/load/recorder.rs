@@ -124,6 +124,21 @@ impl Recorder {
             .collect()
     }
 
+    /// What was measured of a load between two cuts and not handed out yet, raw or sorted.
+    pub fn undrained(&self, load: u32, from_ns: u64, to_ns: u64) -> Stats {
+        let mut sum = Stats::default();
+        for ((_, from, to), stats) in self.open.iter().filter(|(place, _)| place.0 == load) {
+            if (from_ns..to_ns).contains(from) && *to <= to_ns {
+                sum.merge(stats);
+            }
+        }
+        let within = |sample: &&Sample| sample.load == load && (from_ns..to_ns).contains(&sample.intended_ns);
+        for sample in self.raw.iter().filter(within) {
+            count(&mut sum, sample, &self.slos[load as usize]);
+        }
+        sum
+    }
+
     /// Everything that is left, raw or sorted.
     pub fn finish(&mut self) -> Vec<Interval> {
         while let Some(sample) = self.raw.pop_front() {

@@ -4,12 +4,23 @@
 //! sent and does not move when answers are late. Lazy and in constant memory, because a load has no end of
 //! its own. Must never read a clock or depend on how the engine keeps up. Start at [`Schedule`].
 
+mod even;
+mod piece;
+mod profile;
+
+use std::fmt;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use self::even::{Exponential, Multiples, unit_gap};
+use self::piece::ARRIVAL;
+use self::profile::Walk;
 use crate::plan::LoadPlan;
-use crate::spec::Arrivals;
-use crate::units::{NS_PER_S, Rate};
+use crate::spec::{Arrivals, Shape};
+use crate::units::Rate;
+
+pub use profile::Profile;
 
 /// The generator's stream that spaces arrivals. Streams of one seed are independent of each other, so
 /// changing the requests of a load does not move its arrivals.
@@ -31,44 +42,126 @@ pub struct Arrival {
     pub request: u32,
 }
 
-/// The arrivals of a load in order of their instants. Ends only where instants no longer fit in 64 bits
-/// (584 years), at once for a rate of zero.
-#[derive(Clone, Debug)]
+/// The arrivals of a load in order of their instants. Ends only with the last recorded offset of a replay,
+/// where a rate goes to zero for ever, and where instants no longer fit in 64 bits (584 years).
+#[derive(Debug)]
 pub struct Schedule {
-    gaps: Gaps,
+    source: Source,
+    /// Arrivals at each instant, at least 1.
+    burst: u32,
+    /// What the source's instants count from, in nanoseconds from the load's start.
+    base_ns: u64,
+    /// Another source that takes over at an instant.
+    then: Option<(u64, Box<Source>)>,
+    /// How many of them are still to come at `at_ns`.
+    left: u32,
+    at_ns: u64,
     draw: Draw,
     number: u64,
 }
 
 impl Schedule {
-    /// The arrivals of a planned load.
+    /// The arrivals of a planned load: none of one without a rate, nor of a replay, whose instants are in a
+    /// file ([`Schedule::replaying`]).
     pub fn of(plan: &LoadPlan) -> Self {
-        let weights = weights(plan);
-        let rate = plan.load.rate.as_ref().map_or(Rate::per_s(0.0), |rate| rate.value);
-        Self::new(plan.load.arrivals, rate, &weights, plan.seed)
+        let shape = plan.load.rate.as_ref().map_or(Shape::Held(Rate::per_s(0.0)), |rate| rate.value.clone());
+        Self::shaped(&shape, plan.load.arrivals, plan.load.burst.value, &weights(plan), plan.seed)
     }
 
-    /// The arrivals of a load at `rate`, its requests drawn by `weights` (one each; a load whose weights
-    /// are all zero draws its first).
-    pub fn new(arrivals: Arrivals, rate: Rate, weights: &[u32], seed: u64) -> Self {
-        let gaps = match arrivals {
-            Arrivals::Constant => Gaps::Constant(Multiples::of_period(rate)),
-            Arrivals::Poisson => Gaps::Poisson(Box::new(Exponential::new(rate, seed))),
-        };
-        Self { gaps, draw: Draw::new(weights, seed), number: 0 }
+    /// The arrivals of a load that replays recorded offsets, given in nanoseconds from the load's start; an
+    /// offset before the one before it counts as the same.
+    pub fn replaying(plan: &LoadPlan, offsets_ns: impl Iterator<Item = u64> + Send + 'static) -> Self {
+        Self::from(Source::Replayed(Offsets(Box::new(offsets_ns))), 1, &weights(plan), plan.seed)
     }
+
+    /// The arrivals of a load at a `rate` that stays, its requests drawn by `weights` (one each; a load whose
+    /// weights are all zero draws its first).
+    pub fn new(arrivals: Arrivals, rate: Rate, weights: &[u32], seed: u64) -> Self {
+        Self::shaped(&Shape::Held(rate), arrivals, 1, weights, seed)
+    }
+
+    /// The arrivals of a load whose rate has a shape, `burst` (at least 1) at each instant.
+    pub fn shaped(shape: &Shape, arrivals: Arrivals, burst: u32, weights: &[u32], seed: u64) -> Self {
+        let burst = burst.max(1);
+        let rng = || stream(seed, ARRIVALS_STREAM);
+        let source = match (shape, arrivals) {
+            (Shape::Held(rate), Arrivals::Constant) => Source::Even(Multiples::of_period(*rate, burst)),
+            (Shape::Held(rate), Arrivals::Poisson) => {
+                Source::Poisson(Box::new(Exponential::new(*rate, burst, rng())))
+            }
+            (shape, arrivals) => match Profile::of(shape) {
+                None => Source::Replayed(Offsets(Box::new(std::iter::empty()))),
+                Some(profile) => Source::Shaped(Box::new(Shaped {
+                    walk: Walk::along(profile),
+                    rng: (arrivals == Arrivals::Poisson).then(rng),
+                    mass: ARRIVAL * u128::from(burst),
+                })),
+            },
+        };
+        Self::from(source, burst, weights, seed)
+    }
+
+    /// The same load at another rate that stays, to be given to [`Schedule::switch`]; `nth` tells the random
+    /// gaps of one switch from those of the others.
+    pub fn at_rate(plan: &LoadPlan, rate: Rate, nth: u64) -> Self {
+        // Any odd factor will do: the generator mixes its seed.
+        let seed = plan.seed ^ nth.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self::shaped(&Shape::Held(rate), plan.load.arrivals, plan.load.burst.value, &weights(plan), seed)
+    }
+
+    /// From `at_ns` after the load's start on, arrivals are those of `other`, counted from there; those due
+    /// before stay. `ahead_ns` are the instants (ascending) of what was taken and not used yet: those before
+    /// `at_ns` still count, the others are void. Numbers and requests go on as if those had never been.
+    pub fn switch(&mut self, at_ns: u64, other: Self, ahead_ns: &[u64]) {
+        self.then = Some((at_ns, Box::new(other.source)));
+        let void = ahead_ns.len() - ahead_ns.partition_point(|taken_ns| *taken_ns < at_ns);
+        if void > 0 {
+            self.number -= void as u64;
+            self.draw.seek(self.number);
+            self.left = 0;
+            // Whatever the old source still has is past the switch: it has nothing to say any more.
+            self.source = Source::Replayed(Offsets(Box::new(std::iter::empty())));
+            self.at_ns = at_ns;
+        }
+    }
+
+    fn from(source: Source, burst: u32, weights: &[u32], seed: u64) -> Self {
+        Self {
+            source,
+            burst,
+            base_ns: 0,
+            then: None,
+            left: 0,
+            at_ns: 0,
+            draw: Draw::new(weights, seed),
+            number: 0,
+        }
+    }
+}
+
+fn weights(plan: &LoadPlan) -> Vec<u32> {
+    plan.load.requests.iter().map(|request| request.weight.value).collect()
 }
 
 impl Iterator for Schedule {
     type Item = Arrival;
 
     fn next(&mut self) -> Option<Arrival> {
-        let at_ns = match &mut self.gaps {
-            Gaps::Constant(multiples) => multiples.next(),
-            Gaps::Poisson(exponential) => exponential.next(),
-        }?;
+        if self.left == 0 {
+            let mut at_ns = self.source.next().and_then(|at_ns| self.base_ns.checked_add(at_ns));
+            if let Some((from_ns, _)) = &self.then
+                && at_ns.is_none_or(|at_ns| at_ns >= *from_ns)
+                && let Some((from_ns, source)) = self.then.take()
+            {
+                (self.base_ns, self.source) = (from_ns, *source);
+                at_ns = self.source.next().and_then(|at_ns| from_ns.checked_add(at_ns));
+            }
+            self.at_ns = self.at_ns.max(at_ns?);
+            self.left = self.burst;
+        }
+        self.left -= 1;
         self.number += 1;
-        Some(Arrival { number: self.number, at_ns, request: self.draw.next() })
+        Some(Arrival { number: self.number, at_ns: self.at_ns, request: self.draw.next() })
     }
 }
 
@@ -88,99 +181,59 @@ fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
     rng
 }
 
-#[derive(Clone, Debug)]
-enum Gaps {
-    Constant(Multiples),
+/// Where instants come from.
+#[derive(Debug)]
+enum Source {
+    /// A rate that stays, at equal gaps.
+    Even(Multiples),
+    /// A rate that stays, at exponential gaps.
     Poisson(Box<Exponential>),
+    /// A rate that changes.
+    Shaped(Box<Shaped>),
+    /// A recording.
+    Replayed(Offsets),
 }
 
-/// The instants k·10⁹/rate for k = 1, 2, …, each rounded to the nearest nanosecond, by integers alone:
-/// a binary floating-point rate is a fraction m/2^s, so the period is 10⁹·2^s/m exactly.
-#[derive(Clone, Debug)]
-struct Multiples {
-    whole_ns: u64,
-    part: u128,
-    of: u128,
-    at_ns: u64,
-    rest: u128,
-}
-
-impl Multiples {
-    /// Multiples of the rate's period; none for a rate of zero or below one in 1,000 years.
-    fn of_period(rate: Rate) -> Self {
-        let never = Self { whole_ns: u64::MAX, part: 0, of: 1, at_ns: u64::MAX, rest: 0 };
-        let (mantissa, exponent) = fraction(rate.as_per_s());
-        if mantissa == 0 || exponent < -90 {
-            return never;
+impl Source {
+    fn next(&mut self) -> Option<u64> {
+        match self {
+            Self::Even(multiples) => multiples.next(),
+            Self::Poisson(exponential) => exponential.next(),
+            Self::Shaped(shaped) => shaped.next(),
+            Self::Replayed(Offsets(offsets)) => offsets.next(),
         }
-        // rate = mantissa · 2^exponent. Beyond 2^63 a second the period is below a nanosecond's billionth.
-        let scaled = u128::from(NS_PER_S) << (-exponent).max(0);
-        let of = u128::from(mantissa) << exponent.clamp(0, 63);
-        let Ok(whole_ns) = u64::try_from(scaled / of) else {
-            return never;
+    }
+}
+
+/// Instants of a rate that changes: those at which its integral has grown by the next gap. Equal gaps make
+/// the k-th arrival where the integral reaches k; exponential ones of mean 1 make a Poisson process of that
+/// rate (time rescaling, after Papangelou).
+#[derive(Debug)]
+struct Shaped {
+    walk: Walk,
+    /// What draws the gaps; nothing: they are equal.
+    rng: Option<ChaCha8Rng>,
+    /// The mean gap, as mass.
+    mass: u128,
+}
+
+impl Shaped {
+    fn next(&mut self) -> Option<u64> {
+        let mass = match &mut self.rng {
+            None => self.mass,
+            Some(rng) => (unit_gap(rng) * self.mass as f64) as u128,
         };
-        // Starting half a unit up makes every truncation a rounding.
-        Self { whole_ns, part: scaled % of, of, at_ns: 0, rest: of / 2 }
-    }
-
-    fn next(&mut self) -> Option<u64> {
-        self.rest += self.part;
-        let carry = self.rest >= self.of;
-        if carry {
-            self.rest -= self.of;
-        }
-        self.at_ns = self.at_ns.checked_add(self.whole_ns)?.checked_add(u64::from(carry))?;
-        Some(self.at_ns)
+        self.walk.advance(mass)
     }
 }
 
-/// A positive finite number as mantissa · 2^exponent, mantissa odd; 0 for anything else.
-const fn fraction(value: f64) -> (u64, i32) {
-    if !value.is_finite() || value <= 0.0 {
-        return (0, 0);
+/// Recorded offsets, read by whoever made the schedule.
+struct Offsets(Box<dyn Iterator<Item = u64> + Send>);
+
+impl fmt::Debug for Offsets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Offsets")
     }
-    let bits = value.to_bits();
-    let biased = ((bits >> 52) & 0x7ff) as i32;
-    let digits = bits & ((1 << 52) - 1);
-    let (mantissa, exponent) =
-        if biased == 0 { (digits, -1074) } else { (digits | (1 << 52), biased - 1075) };
-    let even = mantissa.trailing_zeros();
-    (mantissa >> even, exponent + even.cast_signed())
-}
-
-/// Instants with exponential gaps. Whole nanoseconds and the fraction are summed apart, so that the
-/// millionth gap is added as exactly as the first.
-#[derive(Clone, Debug)]
-struct Exponential {
-    rng: ChaCha8Rng,
-    mean_ns: f64,
-    at_ns: u64,
-    fraction_ns: f64,
-}
-
-impl Exponential {
-    fn new(rate: Rate, seed: u64) -> Self {
-        let mean_ns = NS_PER_S as f64 / rate.as_per_s();
-        Self { rng: stream(seed, ARRIVALS_STREAM), mean_ns, at_ns: 0, fraction_ns: 0.0 }
-    }
-
-    fn next(&mut self) -> Option<u64> {
-        // 53 random bits, from just above 0 to 1: the logarithm of 0 never comes up.
-        let uniform = ((self.rng.next_u64() >> 11) + 1) as f64 * (1.0 / (1u64 << 53) as f64);
-        let gap_ns = -uniform.ln() * self.mean_ns + self.fraction_ns;
-        // Of a rate of zero every gap is infinite, or no number where the logarithm is 0.
-        if gap_ns.is_nan() || gap_ns >= u64::MAX as f64 {
-            return None;
-        }
-        let whole_ns = gap_ns.floor();
-        self.fraction_ns = gap_ns - whole_ns;
-        self.at_ns = self.at_ns.checked_add(whole_ns as u64)?;
-        Some(self.at_ns)
-    }
-}
-
-fn weights(plan: &LoadPlan) -> Vec<u32> {
-    plan.load.requests.iter().map(|request| request.weight.value).collect()
 }
 
 /// Draws requests by weight.
@@ -208,6 +261,14 @@ impl Draw {
         Self { rng: stream(seed, REQUESTS_STREAM), upto }
     }
 
+    /// Goes to where `count` requests have been drawn.
+    fn seek(&mut self, count: u64) {
+        // Of weights that leave no choice nothing was drawn.
+        if self.upto.len() >= 2 {
+            self.rng.set_word_pos(u128::from(count) * 2);
+        }
+    }
+
     /// The next one, as an index into the load's list.
     #[expect(clippy::should_implement_trait, reason = "it never ends, so an Option would be noise")]
     pub fn next(&mut self) -> u32 {
@@ -221,8 +282,12 @@ impl Draw {
 }
 
 #[cfg(test)]
+mod shape_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::NS_PER_S;
     use proptest::prelude::*;
 
     fn instants(arrivals: Arrivals, per_s: f64, seed: u64) -> impl Iterator<Item = u64> {

@@ -47,6 +47,9 @@ pub struct Open {
     schedule: Schedule,
     share: Share,
     next: Option<Arrival>,
+    /// Instants of what was taken from the schedule and is not sent yet: other threads' arrivals, then the
+    /// next of ours.
+    ahead_ns: Vec<u64>,
 }
 
 /// A closed model's users.
@@ -64,11 +67,11 @@ pub struct Users {
 }
 
 impl Source {
-    /// The part of a planned load that falls to a thread. Users come no more after `answers` arrivals of
+    /// The part of a planned load that falls to a thread, its arrivals those of `schedule`. Users come no more after `answers` arrivals of
     /// all threads together.
-    pub fn new(plan: &LoadPlan, share: Share, answers: Option<NonZeroU64>) -> Self {
+    pub fn new(plan: &LoadPlan, schedule: Schedule, share: Share, answers: Option<NonZeroU64>) -> Self {
         let Some(users) = &plan.load.users else {
-            let mut open = Open { schedule: Schedule::of(plan), share, next: None };
+            let mut open = Open { schedule, share, next: None, ahead_ns: Vec::new() };
             open.step();
             return Self::Open(open);
         };
@@ -108,6 +111,16 @@ impl Source {
         }
     }
 
+    /// From `at_ns` after the load's start on, arrivals are those of another schedule.
+    pub fn switch(&mut self, at_ns: u64, schedule: Schedule) {
+        if let Self::Open(open) = self {
+            open.schedule.switch(at_ns, schedule, &open.ahead_ns);
+            if open.next.is_none_or(|next| next.at_ns >= at_ns) {
+                open.step();
+            }
+        }
+    }
+
     /// Notes that an arrival ended, `at_ns` from the load's start: its user will come again.
     pub fn ended(&mut self, at_ns: u64) {
         if let Self::Closed(users) = self {
@@ -118,13 +131,18 @@ impl Source {
 
 impl Open {
     fn step(&mut self) {
-        self.next = self.schedule.find(|arrival| self.share.takes(arrival.number));
+        self.ahead_ns.clear();
+        self.next = self.schedule.find(|arrival| {
+            self.ahead_ns.push(arrival.at_ns);
+            self.share.takes(arrival.number)
+        });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Rate;
     use proptest::prelude::*;
 
     fn plan(load: &str) -> LoadPlan {
@@ -141,8 +159,33 @@ mod tests {
             let until_ns = whole[count - 1].at_ns;
             let mut shared = Vec::new();
             for index in 0..of {
-                let mut source = Source::new(&plan, Share { index, of }, None);
+                let mut source = Source::new(&plan, Schedule::of(&plan), Share { index, of }, None);
                 while source.next_ns().is_some_and(|at_ns| at_ns <= until_ns) {
+                    shared.extend(source.take());
+                }
+            }
+            shared.sort_by_key(|arrival| arrival.number);
+            prop_assert_eq!(shared, whole);
+        }
+
+        /// Nor does a switch lose or double one, however far each thread has looked ahead.
+        #[test]
+        fn threads_switch_without_rest(of in 1u32..9, sent_ms in 0u64..60, later_us in 0u64..9_000) {
+            let plan = plan("{ rate: 1000/s, requests: [ { get: 'http://a' }, { get: 'http://b' } ] }");
+            let other = || Schedule::at_rate(&plan, Rate::per_s(3_000.0), 1);
+            let at_ns = sent_ms * 1_000_000 + later_us * 1_000;
+            let mut whole = Schedule::of(&plan);
+            whole.switch(at_ns, other(), &[]);
+            let whole: Vec<Arrival> = whole.take_while(|arrival| arrival.at_ns < 120_000_000).collect();
+            let mut shared = Vec::new();
+            for index in 0..of {
+                let mut source = Source::new(&plan, Schedule::of(&plan), Share { index, of }, None);
+                let due = |source: &Source, until_ns| source.next_ns().is_some_and(|at_ns| at_ns < until_ns);
+                while due(&source, sent_ms * 1_000_000) {
+                    shared.extend(source.take());
+                }
+                source.switch(at_ns, other());
+                while due(&source, 120_000_000) {
                     shared.extend(source.take());
                 }
             }
@@ -160,7 +203,8 @@ mod tests {
     #[test]
     fn a_user_comes_again_once_answered_and_having_thought() {
         let plan = plan("{ users: 3, think: 2s, requests: [ get: 'http://a' ] }");
-        let mut users = Source::new(&plan, Share { index: 1, of: 2 }, NonZeroU64::new(5));
+        let mut users =
+            Source::new(&plan, Schedule::of(&plan), Share { index: 1, of: 2 }, NonZeroU64::new(5));
         let first = users.take().expect("the user is there from the start");
         assert_eq!((first.number, first.at_ns), (2, 0));
         assert_eq!(users.take(), None, "a thread of two has one of three users, who waits");

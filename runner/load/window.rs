@@ -162,6 +162,14 @@ impl Live {
         Window { stats, in_flight, overdue, from_ns: (first * SLOT_NS).clamp(self.begin_ns, to_ns), to_ns }
     }
 
+    /// Intended instants of a load's overdue requests when the generator's threads last said so, ascending.
+    pub fn overdue(&self, load: usize) -> Vec<u64> {
+        let mut overdue: Vec<u64> =
+            self.now.iter().filter_map(|now| now.overdue.get(load)).flatten().copied().collect();
+        overdue.sort_unstable();
+        overdue
+    }
+
     /// Requests under way when the generator last said so.
     pub fn in_flight(&self) -> u64 {
         self.now.iter().flat_map(|now| &now.in_flight).sum()

@@ -14,7 +14,7 @@ use std::sync::mpsc;
 
 use super::connection::{Connection, Event, READ_BYTES, Stage};
 use super::flight::{Flight, Flights, Ticket, UNCARRIED};
-use super::lane::{Control, Lane};
+use super::lane::{Control, Lane, Mailbox, Switch};
 use super::outcome::{Class, End, Sample};
 use super::poll::{self, Poll, Ready};
 use super::pool::{Line, Link, Pool};
@@ -90,6 +90,7 @@ pub struct Worker {
     flights: Flights,
     pool: Pool,
     control: Arc<Control>,
+    mailbox: Arc<Mailbox>,
     manner: Manner,
     outbox: mpsc::Sender<Batch>,
     batch: Vec<Sample>,
@@ -116,7 +117,7 @@ impl Worker {
         (clock, begin_ns, unix_zero_ms): (Clock, u64, u64),
         poll: Poll,
         lanes: Vec<Lane>,
-        control: Arc<Control>,
+        (control, mailbox): (Arc<Control>, Arc<Mailbox>),
         manner: Manner,
         outbox: mpsc::Sender<Batch>,
     ) -> Self {
@@ -131,6 +132,7 @@ impl Worker {
             pool: Pool::new(lanes.iter().map(|lane| lane.prepared.places.len())),
             lanes,
             control,
+            mailbox,
             manner,
             outbox,
             batch: Vec::with_capacity(BATCH),
@@ -155,6 +157,9 @@ impl Worker {
         let mut hand_over_ns = started_ns + HAND_OVER_NS;
         let mut ready = Vec::new();
         loop {
+            for Switch { load, at_ns, schedule } in self.mailbox.switches() {
+                self.lanes[load].source.switch(at_ns, schedule);
+            }
             self.look();
             let now_ns = self.release();
             self.expire(now_ns);

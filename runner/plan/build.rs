@@ -8,6 +8,7 @@ use super::{FaultPlan, LoadPlan, PhasePlan, Plan, Share};
 use crate::error::{Exit, Problem, Span};
 use crate::fault::step::{Op, Step};
 use crate::fault::{Cast, Fault};
+use crate::load::schedule::Profile;
 use crate::spec::{Experiment, Located, Named, Phase, TargetLimit};
 use crate::units::Duration;
 
@@ -167,6 +168,7 @@ impl<'e> Builder<'e> {
                 starts,
                 longest: phase.longest(),
                 until_steady: phase.until.is_some(),
+                find_rate: phase.find_rate.as_ref().map(|search| search.value.clone()),
                 faults: (first_fault..faults.len()).collect(),
             });
             starts = starts + phase.longest();
@@ -271,7 +273,7 @@ impl<'e> Builder<'e> {
     }
 
     fn loads(&self, phases: &[PhasePlan]) -> Vec<LoadPlan> {
-        let longest_s: f64 = phases.iter().map(|phase| phase.longest.as_s()).sum();
+        let longest = phases.iter().fold(Duration::ZERO, |sum, phase| sum + phase.longest);
         let slos_on = |load: &str| {
             self.experiment
                 .slos
@@ -291,7 +293,8 @@ impl<'e> Builder<'e> {
                 expected_requests: load
                     .rate
                     .as_ref()
-                    .map(|rate| (rate.as_per_s() * longest_s).round() as u64),
+                    .and_then(|rate| Profile::of(rate))
+                    .map(|profile| profile.arrivals_until(longest).round() as u64),
             })
             .collect()
     }

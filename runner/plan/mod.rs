@@ -19,7 +19,7 @@ use crate::agent::wire::Engine;
 use crate::fault::step::Step;
 use crate::spec::decode::Named;
 use crate::spec::expr::{Check, Condition};
-use crate::spec::{Lab, Limits, Load, Located, Slo, Steady};
+use crate::spec::{FindRate, Lab, Limits, Load, Located, Slo, Steady};
 use crate::units::Duration;
 
 /// What a run will do. Saved whole in the journal's first event: verdict and reports need nothing else.
@@ -80,7 +80,7 @@ pub struct LoadPlan {
     /// The conditions of the SLOs measured on it, by SLO name.
     pub slos: Vec<(String, Condition)>,
     /// Arrivals expected over the longest the run can take; nothing of a closed model, whose users wait for
-    /// answers.
+    /// answers, and of a replay, whose file is not part of the plan.
     pub expected_requests: Option<u64>,
 }
 
@@ -95,6 +95,9 @@ pub struct PhasePlan {
     pub longest: Duration,
     /// True if it ends as soon as the steady state holds.
     pub until_steady: bool,
+    /// The search for a rate that ends it, if it is for that.
+    #[serde(default)]
+    pub find_rate: Option<FindRate>,
     /// Its faults, as indices into [`Plan::faults`].
     pub faults: Vec<usize>,
 }

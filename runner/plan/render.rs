@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use super::{FaultPlan, LoadPlan, Plan};
 use crate::agent::wire::Effect;
 use crate::fault::step::{Op, Packets, Peer};
+use crate::spec::FindRate;
 use crate::units::Duration;
 
 impl fmt::Display for Plan {
@@ -39,6 +40,17 @@ impl fmt::Display for Plan {
         for phase in &self.phases {
             let end = if phase.until_steady { "at most, until steady" } else { "" };
             writeln!(f, "  {} +{} {} {end}", phase.name, phase.starts, phase.longest)?;
+            if let Some(search) = &phase.find_rate {
+                let FindRate { load, from, to, .. } = search;
+                writeln!(
+                    f,
+                    "    searches the highest rate of {} from {} to {}",
+                    load.value, from.value, to.value
+                )?;
+                for check in search.holds.iter() {
+                    writeln!(f, "      holds {}", check.value)?;
+                }
+            }
             for index in &phase.faults {
                 f.write_str(&fault_text(&self.faults[*index]))?;
             }
@@ -48,7 +60,9 @@ impl fmt::Display for Plan {
                         writeln!(f, "    expects {}", check.value)?;
                     }
                 }
-                None if !phase.faults.is_empty() => writeln!(f, "    expects the steady state")?,
+                None if !phase.faults.is_empty() && phase.find_rate.is_none() => {
+                    writeln!(f, "    expects the steady state")?
+                }
                 None => {}
             }
         }
@@ -136,7 +150,14 @@ fn model(plan: &LoadPlan) -> String {
     let load = &plan.load;
     let expected = plan.expected_requests.map_or(String::new(), |count| format!(", up to {count} requests"));
     match (&load.rate, &load.users) {
-        (Some(rate), _) => format!("{} {}{expected}", rate.value, load.arrivals.word()),
+        (Some(rate), _) => {
+            let spacing = if rate.replay().is_some() { "" } else { load.arrivals.word() };
+            let burst = match load.burst.value {
+                1 => String::new(),
+                burst => format!(", {burst} at once"),
+            };
+            format!("{} {spacing}{burst}{expected}", rate.value)
+        }
         (None, Some(users)) => {
             format!("{} users, {} between requests (closed model)", users.value, load.think)
         }

@@ -22,6 +22,7 @@ pub fn render(case: &Case<'_>, _: Ink) -> String {
     charts::latency(&mut page, &span, &phases);
     charts::throughput(&mut page, &span, &phases);
     charts::percentiles(&mut page, &span, &phases);
+    tables::capacities(&mut page, case);
     tables::checks(&mut page, case);
     tables::faults(&mut page, case);
     tables::slos(&mut page, case);

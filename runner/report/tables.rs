@@ -37,6 +37,38 @@ pub(super) fn reasons(page: &mut Page, case: &Case<'_>) {
     page.raw("</ul></section>");
 }
 
+/// The highest rates that held, and every rate that was tried for them.
+pub(super) fn capacities(page: &mut Page, case: &Case<'_>) {
+    if case.judgement.capacities.is_empty() {
+        return;
+    }
+    page.raw("<section><h2>Capacity</h2>");
+    for capacity in &case.judgement.capacities {
+        page.raw("<div class=\"fault\"><h3>").text(&capacity.phase).raw("</h3><p>");
+        page.prose(&text::capacity(capacity))
+            .raw(".</p><p class=\"sub\">")
+            .prose(&capacity.sentence)
+            .raw(".</p>");
+        open(page, "Rates tried");
+        page.raw("<thead><tr><th scope=\"col\">Result</th><th scope=\"col\" class=\"n\">Rate/s</th><th scope=\"col\" class=\"n\">Requests</th><th scope=\"col\" class=\"n\">Not good</th><th scope=\"col\" class=\"n\">Below, with 95% confidence</th><th scope=\"col\">Why not</th></tr></thead><tbody>");
+        for trial in &capacity.trials {
+            page.raw("<tr><td>");
+            tag(page, trial.held, "held", "broken");
+            page.element("</td><td class=\"n\">", &text::rate(trial.rate_per_s), "</td>");
+            page.element("<td class=\"n\">", &text::count(trial.requests), "</td>");
+            page.element("<td class=\"n\">", &text::count(trial.not_good), "</td>");
+            page.element(
+                "<td class=\"n\">",
+                &format!("{:.2}%", (trial.not_good_below * 1e4).ceil() / 100.0),
+                "</td><td>",
+            );
+            page.prose(trial.why.as_deref().unwrap_or_default()).raw("</td></tr>");
+        }
+        page.raw("</tbody></table></div></div>");
+    }
+    page.raw("</section>");
+}
+
 /// Every check with its value beside its threshold.
 pub(super) fn checks(page: &mut Page, case: &Case<'_>) {
     page.raw("<section><h2>Checks</h2>");

@@ -6,7 +6,7 @@
 use console::{Alignment, measure_text_width, pad_str, truncate_str};
 
 use super::{Case, Ink, text};
-use crate::verdict::{FaultReport, Judgement, LoadReport, Verdict};
+use crate::verdict::{CapacityReport, FaultReport, Judgement, LoadReport, Verdict};
 
 /// Columns of a line, at most.
 const COLUMNS: usize = 80;
@@ -16,6 +16,9 @@ const PHASE_ROWS: usize = 4;
 const CHECK_ROWS: usize = 6;
 const FAULT_ROWS: usize = 4;
 
+/// Rows of capacities, at most; checks make room for them.
+const CAPACITY_ROWS: usize = 3;
+
 /// The summary, ending in a newline.
 pub fn render(case: &Case<'_>, ink: Ink) -> String {
     let judgement = case.judgement;
@@ -24,7 +27,9 @@ pub fn render(case: &Case<'_>, ink: Ink) -> String {
     rows.push(String::new());
     rows.extend(phases(judgement, ink));
     rows.push(String::new());
-    rows.extend(checks(judgement, ink));
+    let capacities = capacities(judgement, ink);
+    rows.extend(checks(judgement, CHECK_ROWS - capacities.len().min(CAPACITY_ROWS), ink));
+    rows.extend(capacities);
     rows.extend(faults(judgement, ink));
     rows.push(timings(judgement, ink));
     rows.extend(files(case, ink));
@@ -197,7 +202,7 @@ fn limit(lines: &mut Vec<String>, most: usize, what: &str) {
 }
 
 /// What broke, then what held: the first thing a reader wants is first.
-fn checks(judgement: &Judgement, ink: Ink) -> Vec<String> {
+fn checks(judgement: &Judgement, most: usize, ink: Ink) -> Vec<String> {
     let row = |word: &str, style, phase: Option<&str>, check: &str, value: Option<&str>| {
         let phase = if phase.is_some() { cell(phase.unwrap_or_default(), 15) } else { cell("", 15) };
         let value = text::clean(value.unwrap_or("no data"), 20);
@@ -221,7 +226,24 @@ fn checks(judgement: &Judgement, ink: Ink) -> Vec<String> {
         };
         rows.push(row(word, style, check.phase.as_deref(), &check.check, check.value.as_deref()));
     }
-    limit(&mut rows, CHECK_ROWS, "checks");
+    limit(&mut rows, most, "checks");
+    rows
+}
+
+/// The highest rates that held, a row a search.
+fn capacities(judgement: &Judgement, ink: Ink) -> Vec<String> {
+    let row = |capacity: &CapacityReport| {
+        let held = text::capacity(capacity);
+        let room = COLUMNS - 6 - 16 - 1;
+        format!(
+            "{}{} {}",
+            paint("rate  ", Paint::Strong, ink),
+            cell(&capacity.phase, 15),
+            truncate_str(&held, room, "…")
+        )
+    };
+    let mut rows: Vec<_> = judgement.capacities.iter().map(row).collect();
+    limit(&mut rows, CAPACITY_ROWS, "capacities");
     rows
 }
 

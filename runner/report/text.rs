@@ -6,6 +6,8 @@
 
 use serde_json::Value;
 
+use crate::slo::search::End;
+
 /// The most characters of a name that is shown; the whole is in report.json.
 pub const NAME_MAX_CHARS: usize = 200;
 
@@ -104,6 +106,25 @@ pub fn count(value: u64) -> String {
 /// Events a second, without the unit: `2,000`, `0.50`.
 pub fn rate(per_s: f64) -> String {
     if per_s >= 99.95 { count(per_s.round() as u64) } else { three_digits(per_s) }
+}
+
+/// A capacity in a few words: `shoppers holds 410/s, not 430/s: 67% less than in healthy`.
+pub fn capacity(capacity: &crate::verdict::CapacityReport) -> String {
+    let load = clean(&capacity.load, NAME_MAX_CHARS);
+    let mut out = match (capacity.held_per_s, capacity.end) {
+        (Some(held), End::Found) => format!("{load} holds {}/s", rate(held)),
+        (Some(held), _) => format!("{load} holds at least {}/s", rate(held)),
+        (None, _) => format!("{load} holds no rate that was tried"),
+    };
+    if let Some(broke) = capacity.broke_per_s {
+        out.push_str(&format!(", not {}/s", rate(broke)));
+    }
+    if let (Some(lost), Some(against)) = (capacity.lost_ratio, &capacity.lost_against) {
+        let change = if lost >= 0.0 { "less" } else { "more" };
+        let against = clean(against, NAME_MAX_CHARS);
+        out.push_str(&format!(": {:.0}% {change} than in {against}", lost.abs() * 100.0));
+    }
+    out
 }
 
 /// A round rate on an axis: `2,000`, `3`, `0.5`.

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::scribe::Scribe;
+use super::seek::Seek;
 use super::watch::{ProbeAnswers, Watch};
 use crate::error::{Error, Exit, Result};
 use crate::event::{Event, Evidence, SteadyWhy};
@@ -72,6 +73,10 @@ pub(super) struct Live<'r> {
     /// What the steady state was at the last look, and since when.
     steady: Option<(Option<bool>, u64)>,
     gated: bool,
+    /// The search for a rate that the present phase is for.
+    seek: Option<Seek<'r>>,
+    /// When the last search ended: windows before it are of rates that were meant to be too high.
+    sought_ns: u64,
 }
 
 impl<'r> Live<'r> {
@@ -101,6 +106,8 @@ impl<'r> Live<'r> {
             just_undone: false,
             steady: None,
             gated: false,
+            seek: None,
+            sought_ns: 0,
         }
     }
 
@@ -150,7 +157,9 @@ impl<'r> Live<'r> {
             if self.interrupts > 0 {
                 return Ok(Some(Stop::Early));
             }
-            if !phase.faults.is_empty() && !self.gated {
+            // A rate beyond what the system can do breaks it like a fault does.
+            let breaks = !phase.faults.is_empty() || phase.find_rate.is_some();
+            if breaks && !self.gated {
                 if !self.baseline_holds()? {
                     return Ok(Some(Stop::Baseline));
                 }
@@ -166,7 +175,11 @@ impl<'r> Live<'r> {
         Ok(None)
     }
 
-    async fn phase(&mut self, phase: &PhasePlan, ticker: &mut tokio::time::Interval) -> Result<Option<Stop>> {
+    async fn phase(
+        &mut self,
+        phase: &'r PhasePlan,
+        ticker: &mut tokio::time::Interval,
+    ) -> Result<Option<Stop>> {
         let steps: Vec<&Step> =
             phase.faults.iter().flat_map(|fault| &self.plan.faults[*fault].steps).collect();
         let mut at_ns = self.scribe.now_ns();
@@ -185,9 +198,12 @@ impl<'r> Live<'r> {
             return Ok(Some(Stop::Early));
         }
         let ends_ns = at_ns + phase.longest.as_ns();
-        let stop = self.until(phase, ends_ns, ticker).await?;
+        self.seek = Seek::of(self.plan, phase);
+        let stop = self.until(phase, ends_ns, ticker).await;
+        let sought = self.end_seek();
         self.take_back().await?;
-        Ok(stop)
+        sought?;
+        stop
     }
 
     /// Waits for the phase's end, looking at everything meanwhile.
@@ -210,6 +226,9 @@ impl<'r> Live<'r> {
                 _ = ticker.tick() => {
                     if self.look()? {
                         return Ok(Some(Stop::Early));
+                    }
+                    if self.seek.as_ref().is_some_and(Seek::is_over) {
+                        return Ok(None);
                     }
                     if phase.until_steady && self.settled() {
                         self.note_steady(SteadyWhy::Until)?;
@@ -402,7 +421,15 @@ impl<'r> Live<'r> {
         let now_ns = self.scribe.now_ns();
         let intervals = self.generator.as_ref().map(Generator::drain).unwrap_or_default();
         for interval in intervals {
+            if let Some(seek) = &mut self.seek {
+                seek.take(&interval);
+            }
             self.scribe.note(load_event(interval))?;
+        }
+        if let (Some(seek), Some(generator)) = (&mut self.seek, &self.generator) {
+            for event in seek.look(now_ns, generator) {
+                self.scribe.note(event)?;
+            }
         }
         let watch = Watch { plan: self.plan, generator: self.generator.as_ref() };
         let guards = watch.guards(now_ns);
@@ -411,8 +438,7 @@ impl<'r> Live<'r> {
             self.last_tick_ns = now_ns;
             self.scribe.note(Event::Tick(watch.tick(guards)))?;
         }
-        let steady =
-            watch.steady(now_ns, if self.active.is_empty() { self.last_undo_ns } else { 0 }, &self.probes);
+        let steady = watch.steady(now_ns, self.since_ns(), &self.probes);
         self.steady_looked(steady.holds, now_ns)?;
         for check in &fired {
             self.scribe.note(Event::Guard { check: check.clone() })?;
@@ -450,13 +476,29 @@ impl<'r> Live<'r> {
     fn note_steady(&mut self, why: SteadyWhy) -> Result<Option<bool>> {
         let now_ns = self.scribe.now_ns();
         let watch = Watch { plan: self.plan, generator: self.generator.as_ref() };
-        let steady =
-            watch.steady(now_ns, if self.active.is_empty() { self.last_undo_ns } else { 0 }, &self.probes);
+        let steady = watch.steady(now_ns, self.since_ns(), &self.probes);
         let since_ns =
             self.steady.filter(|(holds, _)| *holds == steady.holds).map_or(now_ns, |(_, since)| since);
         let holds = steady.holds;
         self.scribe.note(Event::Steady { why, holds, since_ns, checks: steady.checks })?;
         Ok(holds)
+    }
+
+    /// How far the steady state's windows may reach back.
+    fn since_ns(&self) -> u64 {
+        let undone_ns = if self.active.is_empty() { self.last_undo_ns } else { 0 };
+        undone_ns.max(self.sought_ns)
+    }
+
+    /// Ends the phase's search, if it has one.
+    fn end_seek(&mut self) -> Result<()> {
+        let (Some(seek), Some(generator)) = (self.seek.take(), &self.generator) else { return Ok(()) };
+        for event in seek.end(generator) {
+            self.scribe.note(event)?;
+        }
+        self.sought_ns = self.scribe.now_ns();
+        self.steady = None;
+        Ok(())
     }
 
     fn cut(&self, at_ns: u64) {

@@ -6,6 +6,7 @@
 
 mod live;
 mod scribe;
+mod seek;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

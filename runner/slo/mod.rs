@@ -3,8 +3,11 @@
 //! Burn rate and budget follow the Google SRE Workbook, chapter 5 ("Alerting on SLOs"): a burn rate of 1
 //! spends exactly the window's budget in the window. No samples is no data: never zero and never a pass.
 
+mod confidence;
 mod eval;
+pub mod search;
 
+pub use confidence::bad_ratio_below;
 pub use eval::{Sample, measure, text_of};
 
 use crate::units::Duration;

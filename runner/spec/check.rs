@@ -231,7 +231,19 @@ impl Checker<'_> {
     }
 
     fn phase(&mut self, name: &Located<String>, phase: &Phase) {
+        if let Some(search) = &phase.find_rate {
+            self.find_rate(phase, search);
+            if let Some(until) = &phase.until {
+                let message = format!("phase `{}` has both `until` and `find_rate`", name.value);
+                return self.add(until.span, message, "keep one of them: each ends the phase");
+            }
+        }
         match (&phase.duration, &phase.at_most, &phase.until) {
+            (None, Some(_), None) if phase.find_rate.is_some() => {}
+            (Some(duration), None, None) if phase.find_rate.is_some() => {
+                let message = format!("phase `{}` has `find_rate` without `at_most`", name.value);
+                self.add(duration.span, message, "write `at_most` instead of `for`");
+            }
             (Some(duration), None, None) => self.positive("for", duration, "30s"),
             (None, Some(at_most), Some(until)) => {
                 self.positive("at_most", at_most, "30s");

@@ -15,6 +15,8 @@ enum Stand<'e> {
     Steady,
     Abort,
     Expect(&'e str),
+    /// A trial of a search for a rate of this load.
+    Trial(&'e str),
 }
 
 impl Checker<'_> {
@@ -28,6 +30,12 @@ impl Checker<'_> {
         }
         for guard in &experiment.abort {
             self.check(guard, Stand::Abort);
+        }
+        for (_, phase) in experiment.phases.iter() {
+            let Some(search) = &phase.find_rate else { continue };
+            for check in search.holds.iter() {
+                self.check(check, Stand::Trial(&search.load));
+            }
         }
         for (phase, checks) in &experiment.expect.0 {
             self.known(phase, phase.span, "phase", &self.names.phases);
@@ -61,6 +69,9 @@ impl Checker<'_> {
         }
         if let Some(load) = &check.load {
             self.known(load, span, "load", &self.names.loads);
+        }
+        if let Stand::Trial(load) = stand {
+            return self.trial_check(check, load);
         }
         if let Some(window) = check.over {
             self.window(check, window, stand);
@@ -99,11 +110,12 @@ impl Checker<'_> {
             let judged = match stand {
                 // The baseline, phases that wait for it, and those that it judges for lack of anything else.
                 Stand::Steady => {
-                    let own = !phase.faults.is_empty() && experiment.expect.get(name).is_none();
+                    let faulty = !phase.faults.is_empty() && phase.find_rate.is_none();
+                    let own = faulty && experiment.expect.get(name).is_none();
                     self.names.phases.first() == Some(&name.value) || own || phase.until.is_some()
                 }
                 Stand::Expect(wanted) => name.value == wanted,
-                Stand::Abort => false,
+                Stand::Abort | Stand::Trial(_) => false,
             };
             judged && !phase.longest().is_zero() && window > phase.longest()
         });
@@ -129,7 +141,8 @@ impl Checker<'_> {
             }
             let judged = self.names.steady_state
                 || !self.names.slos.is_empty()
-                || experiment.expect.get(name).is_some();
+                || experiment.expect.get(name).is_some()
+                || phase.find_rate.is_some();
             if !judged {
                 let message =
                     format!("nothing judges phase `{}`: whatever its faults do, it would pass", name.value);

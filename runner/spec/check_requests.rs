@@ -1,4 +1,5 @@
-//! What requests and probes must not leave out or contradict: methods, URLs, headers, bodies, rates.
+//! What requests and probes must not leave out or contradict: methods, URLs, headers, bodies. Arrivals have
+//! their own file, `check_arrivals.rs`.
 //!
 //! A part of `check.rs`, which calls it. Start at [`loads`].
 
@@ -7,15 +8,9 @@ use std::collections::BTreeMap;
 use super::decode::{Located, Mistakes, list_of, nearest};
 use super::names::Names;
 use super::url::Url;
-use super::{Experiment, HttpProbe, Lab, Load, Probe, Request};
+use super::{Experiment, HttpProbe, Lab, Load, Probe, Request, check_arrivals};
 use crate::error::Span;
 use crate::units::Duration;
-
-/// The highest rate that is taken, a second: above what any one machine sends, so surely a slip.
-pub const MAX_RATE_PER_S: f64 = 1_000_000.0;
-
-/// The most users of a closed load: one open connection each, more than ports towards one address.
-pub const MAX_USERS: u32 = 60_000;
 
 /// The most kinds of request of a load.
 pub const MAX_REQUESTS: usize = 1_000;
@@ -44,7 +39,7 @@ fn load(
     mistakes: &mut Mistakes,
 ) {
     let touched = names.touched("load", &name.value, mistakes);
-    arrivals(name, load, touched, mistakes);
+    check_arrivals::arrivals(name, load, touched, mistakes);
     positive("timeout", &load.timeout, "10s", mistakes);
     if load.max_in_flight.value == 0 {
         let hint = "write how many requests may be under way at once, such as `10000`";
@@ -63,43 +58,6 @@ fn load(
     }
     for request in &load.requests.value {
         self::request(experiment, names, name, request, mistakes);
-    }
-}
-
-fn arrivals(name: &Located<String>, load: &Load, touched: bool, mistakes: &mut Mistakes) {
-    match (&load.rate, &load.users) {
-        (Some(rate), None) => {
-            if rate.as_per_s() <= 0.0 {
-                let message = format!("`rate` must be positive, got `{}`", rate.value);
-                mistakes.add(rate.span, message, "write a rate such as `100/s`, or remove the load");
-            }
-            if rate.as_per_s() > MAX_RATE_PER_S {
-                let message = format!("`rate` is beyond what one machine can send, got `{}`", rate.value);
-                mistakes.add(rate.span, message, format!("write at most `{MAX_RATE_PER_S}/s`"));
-            }
-            if !load.think.is_zero() {
-                let hint = "remove it, or write `users` instead of `rate`";
-                mistakes.add(
-                    rate.span,
-                    "`think` is for users who wait for answers; arrivals at a rate don't",
-                    hint,
-                );
-            }
-        }
-        (None, Some(users)) if users.value == 0 || users.value > MAX_USERS => {
-            let message = format!("`users` must be from 1 to {MAX_USERS}, got `{}`", users.value);
-            mistakes.add(users.span, message, "");
-        }
-        (None, Some(_)) => {}
-        (Some(_), Some(users)) => {
-            let hint = "keep `rate` for arrivals that do not wait for answers, `users` for ones that do";
-            mistakes.add(users.span, "a load has a `rate` or `users`, not both", hint);
-        }
-        (None, None) if touched => {}
-        (None, None) => {
-            let message = format!("load `{}` says neither how often nor by whom", name.value);
-            mistakes.add(name.span, message, "give it a `rate` such as `100/s`, or `users`");
-        }
     }
 }
 

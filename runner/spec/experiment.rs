@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::{Located, Named};
 use super::expr::{Check, Condition, StatusSet};
-use super::{Connections, Http, Lab, PhaseEnd, Pick, TargetLimit, Tls};
+use super::{Connections, FindRate, Http, Lab, PhaseEnd, Pick, Shape, TargetLimit, Tls};
 use crate::fault::Fault;
-use crate::units::{Duration, Rate, Ratio};
+use crate::units::{Duration, Ratio};
 use crate::{choice, record, tagged};
 
 record! {
@@ -71,14 +71,17 @@ record! {
     /// users don't wait for each other. With `users` a closed one, whose users wait for every answer: blind
     /// to what a stalled system does to those who would have come meanwhile.
     pub struct Load ("load") {
-        /// Arrivals a second, all requests together. Exactly one of `rate` and `users` is needed.
-        pub rate: Option<Located<Rate>>,
+        /// Arrivals a second, all requests together: a rate that stays, or one of the shapes that change it.
+        /// Exactly one of `rate` and `users` is needed.
+        pub rate: Option<Located<Shape>>,
         /// So many users, each of whom sends the next request once the last is answered.
         pub users: Option<Located<u32>>,
         /// With `users`: how long each waits after an answer before the next request.
         pub think: Duration = Duration::ZERO,
         /// How arrivals are spaced.
         pub arrivals: Arrivals = Arrivals::Poisson,
+        /// How many arrive at each instant. The rate stays the same, so that there are as many fewer instants.
+        pub burst: Located<u32> = Located { value: 1, span: crate::error::Span::default() },
         /// After this long, counted from the intended instant, a request is given up as timed out.
         pub timeout: Located<Duration> = Located { value: Duration::from_s(10), span: crate::error::Span::default() },
         /// Requests under way at once; arrivals beyond it are counted as dropped, not sent later.
@@ -108,7 +111,7 @@ choice! {
     pub enum Arrivals ("arrivals") {
         /// Exponential gaps, as independent users make.
         Poisson = "poisson",
-        /// Equal gaps.
+        /// Equal gaps; of a rate that changes, an arrival whenever another one is due.
         Constant = "constant",
     }
 }
@@ -224,6 +227,9 @@ record! {
         pub at_most: Option<Located<Duration>>,
         /// With `at_most`: what ends it.
         pub until: Option<Located<PhaseEnd>>,
+        /// With `at_most`: searches the highest rate of a load that holds while the phase's faults last, and
+        /// ends the phase when it is found.
+        pub find_rate: Option<Located<FindRate>>,
         /// What is broken while it lasts; all of it is undone at its end.
         pub faults: Vec<Located<Fault>>,
     }

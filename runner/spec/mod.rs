@@ -4,6 +4,7 @@
 //! Start at [`parse`].
 
 mod check;
+mod check_arrivals;
 mod check_judging;
 mod check_requests;
 mod check_transport;
@@ -14,6 +15,7 @@ pub mod expr;
 mod expr_condition;
 mod expr_decode;
 mod expr_parse;
+pub mod find_rate;
 mod interpolate;
 pub mod located;
 mod names;
@@ -21,15 +23,18 @@ pub mod node;
 mod overrides;
 mod reference;
 mod schema;
+pub mod shape;
 mod transport;
 pub mod url;
 pub mod words;
 pub mod yaml;
 
 pub use experiment::*;
+pub use find_rate::FindRate;
 pub use located::{Located, Named};
 pub use reference::reference;
 pub use schema::json_schema;
+pub use shape::Shape;
 pub use transport::{Connections, Http, Tls};
 pub use words::*;
 

@@ -4,7 +4,7 @@ mod mistakes;
 
 use super::expr::{Metric, Op, Outcome, Quantity, Series, Term};
 use super::*;
-use crate::units::Duration;
+use crate::units::{Duration, Rate};
 
 /// The example of the language reference, with everything that version 1 has.
 const EXAMPLE: &str = r#"
@@ -66,7 +66,7 @@ fn the_example_of_the_reference_reads_as_written() {
     assert_eq!(experiment.lab.as_deref().map(Lab::word), Some("replicas"));
     assert_eq!(experiment.targets.get("one-api").unwrap().pick.value, Pick::Count(1));
     let shoppers = experiment.load.get("shoppers").unwrap();
-    assert_eq!(shoppers.rate.as_ref().unwrap().as_per_s(), 2000.0);
+    assert_eq!(shoppers.rate.as_ref().unwrap().value, Shape::Held(Rate::per_s(2000.0)));
     assert_eq!(shoppers.requests[0].method_and_url().unwrap().0, "GET");
     assert!(shoppers.requests[0].expect.status.contains(200));
     assert!(!shoppers.requests[0].expect.status.contains(201));
@@ -108,7 +108,10 @@ fn variables_become_scalars_and_nothing_else() {
     let experiment =
         parse(&Input { variables, ..input(&text) }).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(experiment.seed, 7);
-    assert_eq!(experiment.load.get("shoppers").unwrap().rate.as_ref().unwrap().as_per_s(), 500.0);
+    assert_eq!(
+        experiment.load.get("shoppers").unwrap().rate.as_ref().unwrap().value,
+        Shape::Held(Rate::per_s(500.0))
+    );
     let why = experiment.why.unwrap();
     assert!(why.starts_with("[a, b]: &c ${kept} x the gateway"), "{why}");
     let requests = &experiment.load.get("shoppers").unwrap().requests;
@@ -145,7 +148,7 @@ fn overrides_replace_and_add_what_the_file_could_have_said() {
     assert_eq!(experiment.seed, 43);
     assert_eq!(experiment.why.as_deref(), Some("because"));
     let shoppers = experiment.load.get("shoppers").unwrap();
-    assert_eq!(shoppers.rate.as_ref().unwrap().as_per_s(), 100.0);
+    assert_eq!(shoppers.rate.as_ref().unwrap().value, Shape::Held(Rate::per_s(100.0)));
     assert_eq!(shoppers.requests[0].headers["x-version"], "1.10");
     assert!(shoppers.requests[0].expect.status.contains(204));
     let crate::fault::Fault::Latency(latency) = &experiment.phases.get("slow-api").unwrap().faults[0].value

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use super::capacity::capacities;
 use super::figures::{fault_report, generator_report, load_report};
 use super::sliding::worst_window;
 use super::timeline::{PhaseSpan, SteadyLook, StepFate, Timeline};
-use super::{Checked, FaultReport, Judgement, PhaseReport, Reason, SCHEMA, SloReport, Timings, Verdict};
+use super::{
+    CapacityReport, Checked, FaultReport, Judgement, PhaseReport, Reason, SCHEMA, SloReport, Timings, Verdict,
+};
 use crate::error::Exit;
 use crate::event::{Entry, Measured, SteadyWhy};
 use crate::fault::Proof;
 use crate::load::record::Stats;
 use crate::plan::{FaultPlan, Plan};
+use crate::slo::search::End;
 use crate::slo::{self, Sample};
 use crate::spec::Steady;
 use crate::spec::expr::{Check, Metric, Op, Quantity};
@@ -23,6 +27,7 @@ pub fn judge(plan: &Plan, entries: &[Entry]) -> Judgement {
     let phases = court.phases();
     let faults = court.faults();
     court.steady_state();
+    let capacities = court.capacities();
     court.run_itself();
 
     let Court { mut reasons, checks, .. } = court;
@@ -50,6 +55,7 @@ pub fn judge(plan: &Plan, entries: &[Entry]) -> Judgement {
             time_to_steady_s: line.phases.iter().rev().find_map(|phase| line.time_to_steady_s(phase)),
         },
         generator: generator_report(&line),
+        capacities,
     }
 }
 
@@ -150,7 +156,12 @@ impl Court<'_> {
                 }
                 self.enter(measured, Some(phase.name), at_ns);
             }
-        } else if self.plan.phase(phase.name).is_some_and(|planned| !planned.faults.is_empty()) {
+        } else if self
+            .plan
+            .phase(phase.name)
+            // A search goes beyond what the steady state allows: that is how it finds the highest rate.
+            .is_some_and(|planned| !planned.faults.is_empty() && planned.find_rate.is_none())
+        {
             // No expectation of its own: the claim is that the steady state survives the fault.
             for steady in &self.plan.steady_state {
                 let (measured, at_ns) = match steady {
@@ -235,14 +246,17 @@ impl Court<'_> {
     }
 
     fn slos(&mut self) -> Vec<SloReport> {
-        let by_load = self.line.stats(0, u64::MAX);
         let first = self.line.phases.first().map_or(0, |phase| phase.from_ns);
         let last = self.line.phases.last().map_or(self.line.end_ns, |phase| phase.to_ns);
-        let measured = crate::units::Duration::from_ns(last.saturating_sub(first));
         let mut reports = Vec::new();
         for (name, slo) in self.plan.slos.iter() {
             let objective = slo.objective.value.get();
-            let stats = by_load.get(slo.load.value.as_str());
+            let searched = self.searched(&slo.load);
+            let stats = self.line.stats_outside(&slo.load, &searched);
+            let stats = stats.as_ref();
+            let searched_ns: u64 = searched.iter().map(|(from_ns, to_ns)| to_ns - from_ns).sum();
+            let measured =
+                crate::units::Duration::from_ns(last.saturating_sub(first).saturating_sub(searched_ns));
             let total = stats.map_or(0, |stats| stats.boxes.known());
             let good = stats.and_then(|stats| stats.slo_good.get(name).copied()).unwrap_or(0);
             let good_ratio = (total > 0).then(|| good as f64 / total as f64);
@@ -264,6 +278,34 @@ impl Court<'_> {
             }
         }
         reports
+    }
+
+    /// The searches, and a reason for each that has no answer.
+    fn capacities(&mut self) -> Vec<CapacityReport> {
+        let reports = capacities(self.plan, self.line);
+        for report in &reports {
+            let (exit, text) = match report.end {
+                End::Found | End::Top => continue,
+                End::Nothing => (Exit::Failed, "not even the lowest rate held"),
+                End::Generator if report.held_per_s.is_some() => continue,
+                End::Generator => (Exit::Invalid, "the generator could not send even the lowest rate"),
+                End::Time if !self.undisturbed() => continue,
+                End::Time => (Exit::Invalid, "the search for the highest rate did not end in time"),
+            };
+            self.reason(exit, format!("{text}: {}", report.sentence), Some(&report.phase), None);
+        }
+        reports
+    }
+
+    /// The stretches in which the rate of a load was searched: no objective is meant to hold there.
+    fn searched(&self, load: &str) -> Vec<(u64, u64)> {
+        let searches = |phase: &&PhaseSpan<'_>| {
+            let planned = self.plan.phase(phase.name);
+            planned
+                .and_then(|planned| planned.find_rate.as_ref())
+                .is_some_and(|search| search.load.value == load)
+        };
+        self.line.phases.iter().filter(searches).map(|phase| (phase.from_ns, phase.to_ns)).collect()
     }
 
     /// The baseline, phases that wait for the steady state, and the end.

@@ -4,6 +4,7 @@
 //! journal gives the same [`Judgement`], today and in a year; reports render it and add nothing. Its JSON
 //! form is report.json, whose schema `chaos schema report` prints.
 
+mod capacity;
 mod figures;
 mod judge;
 mod sliding;
@@ -15,6 +16,8 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::slo::search::End;
 
 /// The format of report.json.
 pub const SCHEMA: &str = "chaos.report/1";
@@ -54,6 +57,56 @@ pub struct Judgement {
     pub timings: Timings,
     /// How well the generator did its own job; null without load.
     pub generator: Option<GeneratorReport>,
+    /// The highest rates that held, of each phase that searched one; may be empty.
+    #[serde(default)]
+    pub capacities: Vec<CapacityReport>,
+}
+
+/// The highest rate of a load that held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CapacityReport {
+    /// The phase that searched.
+    pub phase: String,
+    /// The load whose rate was searched.
+    pub load: String,
+    /// How the search ended.
+    pub end: End,
+    /// True if the phase has faults.
+    pub with_fault: bool,
+    /// The highest rate that held; null if none did.
+    pub held_per_s: Option<f64>,
+    /// The lowest rate that did not; null if all did.
+    pub broke_per_s: Option<f64>,
+    /// All of it in a sentence, with the confidence.
+    pub sentence: String,
+    /// The share of the rate found without a fault that is lost with it; null where there is nothing to
+    /// compare or one of the two is but a bound.
+    pub lost_ratio: Option<f64>,
+    /// The phase that it is compared with.
+    pub lost_against: Option<String>,
+    /// Every rate that was tried, in order.
+    pub trials: Vec<TrialReport>,
+}
+
+/// A rate that was tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TrialReport {
+    /// The rate.
+    pub rate_per_s: f64,
+    /// When measuring began, in seconds since the run's start.
+    pub from_s: f64,
+    /// When it ended.
+    pub to_s: f64,
+    /// Requests intended meanwhile.
+    pub requests: u64,
+    /// So many of them did not end well, or hung when the trial was judged.
+    pub not_good: u64,
+    /// Their share of all requests lies below this with 95% confidence (Clopper and Pearson, one-sided).
+    pub not_good_below: f64,
+    /// Did every check hold? null: the generator could not send it.
+    pub held: Option<bool>,
+    /// What kept it from holding; null if it held.
+    pub why: Option<String>,
 }
 
 /// The verdict in a word.

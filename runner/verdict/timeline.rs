@@ -6,6 +6,8 @@ use crate::agent::wire::Engine;
 use crate::error::Exit;
 use crate::event::{Entry, Event, Evidence, Generator, Measured, Started, SteadyWhy};
 use crate::load::record::Stats;
+use crate::slo::search::End;
+use crate::units::Rate;
 
 /// A phase as it took place.
 pub(super) struct PhaseSpan<'j> {
@@ -43,6 +45,27 @@ pub(super) struct Interval<'j> {
     pub stats: &'j Stats,
 }
 
+/// A rate that was tried.
+pub(super) struct Trial<'j> {
+    pub rate: Rate,
+    pub from_ns: u64,
+    pub to_ns: u64,
+    pub requests: u64,
+    pub not_good: u64,
+    pub holds: Option<bool>,
+    pub unfit: Option<&'j str>,
+    pub checks: &'j [Measured],
+}
+
+/// The end of a search for the highest rate.
+pub(super) struct Capacity<'j> {
+    pub t_ns: u64,
+    pub load: &'j str,
+    pub end: End,
+    pub held: Option<Rate>,
+    pub broke: Option<Rate>,
+}
+
 /// The journal, sorted.
 #[derive(Default)]
 pub(super) struct Timeline<'j> {
@@ -55,6 +78,8 @@ pub(super) struct Timeline<'j> {
     pub guards: Vec<(u64, &'j Measured)>,
     pub interrupted: Option<(u64, &'j str)>,
     pub broke: Vec<(u64, &'j str, Exit)>,
+    pub trials: Vec<Trial<'j>>,
+    pub capacities: Vec<Capacity<'j>>,
     pub generator: Option<&'j Generator>,
     pub finished: bool,
     pub end_ns: u64,
@@ -118,10 +143,26 @@ impl<'j> Timeline<'j> {
             Event::Broke { why, exit } => {
                 self.broke.push((t_ns, why, *exit));
             }
+            Event::Trial { rate, from_ns, to_ns, requests, not_good, holds, unfit, checks, .. } => {
+                self.trials.push(Trial {
+                    rate: *rate,
+                    from_ns: *from_ns,
+                    to_ns: *to_ns,
+                    requests: *requests,
+                    not_good: *not_good,
+                    holds: *holds,
+                    unfit: unfit.as_deref(),
+                    checks,
+                });
+            }
+            Event::Capacity { load, end, held, broke } => {
+                self.capacities.push(Capacity { t_ns, load, end: *end, held: *held, broke: *broke });
+            }
             Event::Generator(generator) => self.generator = Some(generator),
             Event::Finished => self.finished = true,
             Event::Recovered { .. }
             | Event::Lab { .. }
+            | Event::Rate { .. }
             | Event::Tick(_)
             | Event::Container { .. }
             | Event::Verdict { .. } => {}
@@ -167,6 +208,18 @@ impl<'j> Timeline<'j> {
                     && look.t_ns <= phase.to_ns.max(phase.from_ns)
             })
             .map(|look| look.since_ns.saturating_sub(undone) as f64 / 1e9)
+    }
+
+    /// What a load measured in all of the run but some stretches of it.
+    pub fn stats_outside(&self, load: &str, stretches: &[(u64, u64)]) -> Option<Stats> {
+        let mut sum: Option<Stats> = None;
+        for interval in self.intervals.iter().filter(|interval| interval.load == load) {
+            let middle = interval.from_ns.midpoint(interval.to_ns);
+            if !stretches.iter().any(|(from_ns, to_ns)| (*from_ns..*to_ns).contains(&middle)) {
+                sum.get_or_insert_default().merge(interval.stats);
+            }
+        }
+        sum
     }
 
     /// What the loads measured between two instants, by load.

@@ -31,6 +31,7 @@ fn plan(names: &str, faults: u32) -> Plan {
         starts: Duration::from_s(starts_s),
         longest: Duration::from_s(longest_s),
         until_steady: false,
+        find_rate: None,
         faults,
     };
     Plan {

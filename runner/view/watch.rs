@@ -112,7 +112,20 @@ impl Watch {
                 self.tick = Some(tick.clone());
                 None
             }
-            Event::Armed { .. }
+            Event::Trial { load, rate, holds, unfit, .. } => {
+                let (word, style) = match (unfit, holds) {
+                    (Some(_), _) => ("could not be sent", Paint::Doubt),
+                    (None, Some(true)) => ("holds", Paint::Good),
+                    (None, _) => ("does not hold", Paint::Doubt),
+                };
+                News::new(style, format!("{load} at {rate}: {word}"))
+            }
+            Event::Capacity { load, held, .. } => {
+                let held = held.map_or_else(|| "none".to_owned(), |held| held.to_string());
+                News::new(Paint::Strong, format!("highest rate of {load} that held: {held}"))
+            }
+            Event::Rate { .. }
+            | Event::Armed { .. }
             | Event::Evidence { .. }
             | Event::Load { .. }
             | Event::Probe { .. }
@@ -127,7 +140,7 @@ impl Watch {
         let index = name.and_then(|name| plan.phases.iter().position(|phase| phase.name == name));
         self.phase = index.map(|index| (index, t_ns));
         let phase = &plan.phases[index?];
-        let most = if phase.until_steady { "at most " } else { "" };
+        let most = if phase.until_steady || phase.find_rate.is_some() { "at most " } else { "" };
         News::new(Paint::Strong, format!("phase {} ({most}{})", phase.name, phase.longest))
     }
 

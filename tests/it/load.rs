@@ -45,7 +45,7 @@ fn load(per_s: f64, requests: Vec<Request>) -> LoadPlan {
 fn with(per_s: f64, requests: Vec<Request>, change: impl FnOnce(&mut Load)) -> LoadPlan {
     let mut load: Load =
         spec::fragment("{ rate: 1/s, timeout: 400ms, requests: [] }").expect("it is well-formed");
-    load.rate = Some(located(Rate::per_s(per_s)));
+    load.rate = Some(located(Rate::per_s(per_s).into()));
     load.requests.value = requests;
     change(&mut load);
     LoadPlan { name: "users".into(), load, seed: 11, slos: Vec::new(), expected_requests: None }
@@ -520,7 +520,7 @@ async fn threads_share_a_load_to_the_last_arrival() {
     let plan = load(900.0, vec![get("http://sut.lab/a"), get("http://sut.lab/b")]);
     for pacing in [Pacing::Precise, Pacing::Batched] {
         let manner = worker::Manner { pacing, realtime: false };
-        let setup = Setup { threads: NonZeroU32::new(3), manner };
+        let setup = Setup { threads: NonZeroU32::new(3), manner, ..Setup::default() };
         let ran = run_set_up(&plan, &server, 600, setup, |_, _, _| {}).await;
         check_ledger(&plan, &ran);
         assert_eq!(ran.total.boxes.good, ran.total.boxes.scheduled(), "{:?}", ran.total.errors);

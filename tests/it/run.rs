@@ -162,6 +162,7 @@ ready! {
     paused_replica_holds = "paused-replica.yaml",
     baseline_unmet_is_told = "baseline-unmet.yaml",
     nothing_proven_is_invalid = "nothing-proven.yaml",
+    capacity_is_found_with_and_without_a_fault = "capacity.yaml",
 }
 
 #[test]

@@ -288,6 +288,78 @@ fn says_what_contradicts_itself_in_how_a_load_travels() {
 }
 
 #[test]
+fn says_what_is_wrong_with_arrivals() {
+    let points = |count: usize| {
+        let points: Vec<_> = (0..count).map(|n| format!("{{ at: {n}s, rate: {n}/s }}")).collect();
+        format!("{{ ramp: [ {} ] }}", points.join(", "))
+    };
+    let rates = [
+        "[2000/s]",
+        "ramp",
+        "{ ramp: 5/s }",
+        "{ ramp: [] }",
+        "{ ramp: [ { at: 0s, rate: 5/s } ] }",
+        "{ ramp: [ { at: 0s }, { at: 1s, rate: 2 } ] }",
+        "{ ramp: [ { at: 1s, rate: 1/s }, { at: 1s, rate: 2/s }, { at: 0s, rate: 2e6/s } ] }",
+        "{ ramp: [ { at: 0s, rate: 0/s }, { at: 9s, rate: 0/s } ] }",
+        &points(check_arrivals::MAX_POINTS + 1),
+        "{ steps: { from: 1/s } }",
+        "{ steps: { from: 0/s, to: 0/s, by: 0/s, every: 0s } }",
+        "{ steps: { from: 2e6/s, to: 3e6/s, by: 1/s, every: 1s } }",
+        "{ spikes: { base: 1/s, peak: 2e6/s, every: 1s, for: 1s } }",
+        "{ spikes: { base: 0/s, peak: 0/s, every: 0s, for: 0s } }",
+        "{ sine: { mean: 5/s, amplitude: 6/s, period: 0s } }",
+        "{ sine: { mean: 600000/s, amplitude: 600000/s, period: 1m } }",
+        "{ replay: '' }",
+        "{ replay: offsets.txt }\n    burst: 2",
+        "5/s\n    burst: 0",
+        "5/s\n    think: 1s",
+        "5/s\n    users: 2",
+    ];
+    let loads = ["users: 0", "users: 2\n    burst: 2", "timeout: 1s"];
+    let texts: Vec<_> = (rates.iter().map(|rate| format!("rate: {rate}")))
+        .chain(loads.iter().map(|load| (*load).to_owned()))
+        .map(|load| changed(&[("rate: 2000/s", &load)]))
+        .collect();
+    check_refused("arrivals", &texts);
+}
+
+#[test]
+fn says_what_is_wrong_with_a_search_for_a_rate() {
+    const SEARCH: &str = "load: shoppers, from: 100/s, to: 5000/s, holds: [ p99(latency) < 50ms ]";
+    let searches = [
+        "find_rate: shoppers",
+        "find_rate: {}",
+        "find_rate: { load: shopers, from: 100/s, to: 5000/s, holds: [ p99(latency) < 50ms ] }",
+        "find_rate: { load: shoppers, from: 0/s, to: 0/s, holds: [], hold_for: 1ms, within: 0% }",
+        "find_rate: { load: shoppers, from: 1/s, to: 2e6/s, holds: [ p99(latncy) < 50ms ] }",
+        "find_rate: { load: shoppers, from: 1/s, to: 9/s, holds: [ p99(latency) < 50ms over 5s, time_to_steady < 1s, 'p99(latency, others) < 1s', slo(others) ] }",
+        &format!("for: 10s\n    find_rate: {{ {SEARCH} }}"),
+        &format!("at_most: 5m\n    until: steady\n    find_rate: {{ {SEARCH} }}"),
+        &format!("find_rate: {{ {SEARCH} }}"),
+        &format!("at_most: 30s\n    find_rate: {{ {SEARCH} }}"),
+        "at_most: 5m\n    find_rate: { load: waiting, from: 1/s, to: 9/s, holds: [ rate(good) > 1% ] }",
+        "at_most: 5m\n    find_rate: { load: moving, from: 1/s, to: 9/s, holds: [ rate(good) > 1% ] }",
+    ];
+    let loads = "slos:\n  others: { load: waiting, good: status < 500, objective: 99% }";
+    let more = "load:\n  waiting: { users: 1, requests: [ { get: 'http://127.0.0.1/' } ] }\n  moving: { rate: { sine: { mean: 5/s, amplitude: 1/s, period: 1m } }, requests: [ { get: 'http://127.0.0.1/' } ] }";
+    let texts: Vec<_> = searches
+        .iter()
+        .map(|search| {
+            changed(&[
+                (
+                    "  recover: { at_most: 30s, until: steady }",
+                    &format!("  capacity:\n    {search}\n  recover: {{ at_most: 30s, until: steady }}"),
+                ),
+                ("slos:", loads),
+                ("load:", more),
+            ])
+        })
+        .collect();
+    check_refused("find_rate", &texts);
+}
+
+#[test]
 fn all_mistakes_of_a_file_come_at_once() {
     let text = changed(&[
         ("experiment: checkout survives one slow replica", "experiment: []"),

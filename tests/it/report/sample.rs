@@ -107,6 +107,7 @@ impl Sample {
             starts: Duration::from_s(starts_s),
             longest: Duration::from_s(longest_s),
             until_steady,
+            find_rate: None,
             faults,
         };
         Plan {
