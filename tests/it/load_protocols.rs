@@ -236,7 +236,11 @@ async fn hostile_http2_servers_end_in_the_right_box() {
         (Hostile::Says(vec![0xff; 100]), "protocol"),
         (Hostile::Says(after(&[frame(1, 4, 1, &[0xbe])])), "protocol"),
         (Hostile::Says(after(&[frame(1, 4, 1, b"\x88\x5c\x015"), frame(0, 1, 1, b"hell")])), "protocol"),
-        (Hostile::Repeats(after(&[frame(1, 0, 1, &[0x88])]), frame(9, 0, 1, b"")), "protocol"),
+        (Hostile::Repeats(after(&[frame(1, 0, 1, &[0x88])]), frame(9, 0, 1, b"").repeat(500)), "protocol"),
+        (
+            Hostile::Repeats(after(&[frame(1, 4, 1, &[0x88])]), frame(0, 0, 1, &[b'x'; 16_384])),
+            "timeout: answer",
+        ),
         (Hostile::Repeats(settings.clone(), frame(6, 0, 0, &[0; 8])), "timeout: answer"),
         (Hostile::Says(Vec::new()), "timeout: answer"),
         (Hostile::Says(settings.clone()), "timeout: answer"),
