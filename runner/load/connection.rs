@@ -102,6 +102,11 @@ impl<R: Reader + Default> Connection<R> {
         })
     }
 
+    /// Reads the next answers so; the connection must be idle.
+    pub fn speak(&mut self, reader: R) {
+        self.reader = reader;
+    }
+
     /// Where it is.
     pub const fn stage(&self) -> Stage {
         self.stage

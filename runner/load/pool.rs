@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use super::connection::{Connection, Stage};
 use super::flight::Ticket;
-use super::protocol::http1::Http1;
+use super::protocol::Speech;
 use super::shared::Shared;
 
 /// All open connections.
@@ -53,7 +53,7 @@ pub struct Link {
 #[derive(Debug)]
 pub enum Line {
     /// For one request after the other.
-    Own(Connection<Http1>),
+    Own(Connection<Speech>),
     /// For many at once; boxed, because there are few of them and they are large.
     Shared(Box<Shared>),
 }

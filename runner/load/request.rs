@@ -91,6 +91,8 @@ pub struct PreparedRequest {
     pub address: u32,
     /// It goes to `https://`.
     pub tls: bool,
+    /// Over plain TCP: what must come back.
+    pub bytes: Option<Arc<[u8]>>,
     /// A HEAD request: no body follows, whatever the answer's head says.
     pub head_only: bool,
     /// May be sent again without asking (RFC 9110, 9.2.2).
@@ -108,6 +110,8 @@ enum Wire {
     Fixed(Arc<[u8]>),
     /// Made anew for each arrival.
     Filled(Box<Filled>),
+    /// The same, of a text that is neither head nor body.
+    Text(Box<Template>),
 }
 
 #[derive(Clone, Debug)]
@@ -143,12 +147,18 @@ impl Prepared {
                 filled.render(&mut values, scratch);
                 Wired::Made(scratch)
             }
+            Wire::Text(text) => {
+                scratch.clear();
+                text.render(&mut Values { number, unix_ms, rng: template_rng(self.seed, number) }, scratch);
+                Wired::Made(scratch)
+            }
         }
     }
 
     /// True if `status` is what request `request` expects.
     pub fn expects(&self, request: u32, status: u16) -> bool {
-        self.requests[request as usize].expect.contains(status)
+        let request = &self.requests[request as usize];
+        request.bytes.is_some() || request.expect.contains(status)
     }
 
     /// The SLOs for which an answer is good: bit n for the n-th. A request without an answer is good for
@@ -219,6 +229,10 @@ pub async fn prepare(load: &LoadPlan, endpoints: &Endpoints) -> Result<Prepared>
     };
     let mut places = Places::new(load, endpoints);
     for request in load.load.requests.iter() {
+        if request.tcp.is_some() {
+            prepared.requests.push(tcp(load, request, &mut places).await?);
+            continue;
+        }
         let (method, url) = request.method_and_url().ok_or_else(|| {
             wrong("a request needs exactly one of get, head, post, put, patch, delete".into())
         })?;
@@ -235,6 +249,7 @@ pub async fn prepare(load: &LoadPlan, endpoints: &Endpoints) -> Result<Prepared>
             close,
             expect: request.expect.status.clone(),
             tls: url.tls,
+            bytes: None,
             wire: wire(method, &url, &headers, body(request).as_deref())
                 .map_err(wrong)?
                 .laid(load.load.http, &url),
@@ -242,6 +257,27 @@ pub async fn prepare(load: &LoadPlan, endpoints: &Endpoints) -> Result<Prepared>
     }
     prepared.places = places.list;
     Ok(prepared)
+}
+
+/// A request over plain TCP.
+async fn tcp(load: &LoadPlan, request: &Request, places: &mut Places<'_>) -> Result<PreparedRequest> {
+    let wrong = |why: String| Error::mistake(format!("load `{}`: {why}", load.name));
+    let url = request.tcp_url().unwrap_or_else(|| Err("write `HOST:PORT`".into())).map_err(wrong)?;
+    let sent = request.send.as_ref().map_or("", |text| &text.value);
+    let template = Template::compile(sent).map_err(wrong)?;
+    let fixed = template.fixed().map(|text| Wire::Fixed(text.as_bytes().into()));
+    let place = places.find(&url).await?;
+    let expected = request.expect.bytes.as_ref().map_or("", |text| &text.value);
+    Ok(PreparedRequest {
+        address: u32::try_from(place).map_err(|_| wrong("too many requests".into()))?,
+        head_only: false,
+        idempotent: false,
+        close: false,
+        tls: false,
+        bytes: Some(expected.as_bytes().into()),
+        expect: request.expect.status.clone(),
+        wire: fixed.unwrap_or_else(|| Wire::Text(Box::new(template))),
+    })
 }
 
 /// The request's body as text, if it has one.

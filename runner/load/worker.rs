@@ -20,7 +20,8 @@ use super::poll::{self, Poll, Ready};
 use super::pool::{Line, Link, Pool};
 use super::progress::{Fared, Progress};
 use super::protocol::http1::LastHead;
-use super::protocol::{Answer, h2};
+use super::protocol::tcp::Tcp;
+use super::protocol::{Answer, Speech, h2};
 use super::schedule::Arrival;
 use super::shared::Shared;
 use super::window::{Now, OVERDUE_NS};
@@ -367,6 +368,9 @@ impl Worker {
         let unix_ms = self.unix_zero_ms + flight.intended_ns / 1_000_000;
         let wired = prepared.wire(flight.request, flight.number, unix_ms, &mut self.scratch);
         let request = &prepared.requests[flight.request as usize];
+        if let Some(expected) = &request.bytes {
+            connection.speak(Speech::Tcp(Tcp::new(expected.clone())));
+        }
         let event = connection.send(&wired, request.head_only, request.close || link.left == 0);
         self.follow(number, event);
     }

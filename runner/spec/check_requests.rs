@@ -73,16 +73,22 @@ fn request(
     let span = given.first().map_or(load.span, |url| url.span);
     match given.as_slice() {
         [url] => self::url(experiment, url, mistakes),
+        [] if request.tcp.is_some() => {}
         [] if names.touched("load", &load.value, mistakes) => {}
         [] => {
             let message = format!("a request of load `{}` has no method", load.value);
-            mistakes.add(load.span, message, "give one of `get`, `head`, `post`, `put`, `patch`, `delete`");
+            mistakes.add(
+                load.span,
+                message,
+                "give one of `get`, `head`, `post`, `put`, `patch`, `delete`, `tcp`",
+            );
         }
         [_, second, ..] => {
             let hint = "make it two entries of the list, each with its weight";
             mistakes.add(second.span, "a request has one method, and this is a second one", hint);
         }
     }
+    tcp(experiment, request, mistakes);
     if request.weight.value == 0 {
         mistakes.add(request.weight.span, "`weight` must be positive, got `0`", "remove the request instead");
     }
@@ -95,6 +101,43 @@ fn request(
     }
     if let Some(json) = &request.json {
         json_templates(&json.value, json.span, mistakes);
+    }
+}
+
+/// What a request over plain TCP has, an HTTP one has not, and the other way round.
+fn tcp(experiment: &Experiment, request: &Request, mistakes: &mut Mistakes) {
+    const ONLY: &str = "remove it, or write `tcp: HOST:PORT` instead of the method";
+    let Some(address) = &request.tcp else {
+        for (field, text) in [("send", &request.send), ("bytes", &request.expect.bytes)] {
+            if let Some(text) = text {
+                mistakes.add(text.span, format!("`{field}` is for requests over plain TCP"), ONLY);
+            }
+        }
+        return;
+    };
+    match request.tcp_url() {
+        Some(Err(hint)) => {
+            mistakes.add(address.span, format!("`{}` is not an address", address.value), hint);
+        }
+        Some(Ok(parsed)) => lab_service(experiment, address, &parsed, mistakes),
+        None => {}
+    }
+    if let Some((_, url)) = request.method_and_url() {
+        mistakes.add(url.span, "a request is over plain TCP or HTTP, not both", "make it two loads");
+    }
+    let body = request.body.as_ref().map(|body| body.span);
+    let http = body
+        .or(request.json.as_ref().map(|json| json.span))
+        .or_else(|| (!request.headers.is_empty()).then_some(address.span));
+    if let Some(span) = http {
+        mistakes.add(
+            span,
+            "headers and bodies are HTTP's, and this is plain TCP",
+            "write what is sent as `send`",
+        );
+    }
+    if let Some(text) = &request.send {
+        templates(text, text.span, mistakes);
     }
 }
 
@@ -125,6 +168,10 @@ fn url(experiment: &Experiment, url: &Located<String>, mistakes: &mut Mistakes) 
         let message = format!("`{}` can't be requested", url.value);
         return mistakes.add(url.span, message, "`{` can't be in a URL; write it percent-encoded");
     }
+    lab_service(experiment, url, &parsed, mistakes);
+}
+
+fn lab_service(experiment: &Experiment, url: &Located<String>, parsed: &Url, mistakes: &mut Mistakes) {
     let Some(service) = parsed.lab_service() else { return };
     match experiment.lab.as_deref() {
         None => {

@@ -20,8 +20,10 @@ pub fn check(load: &Load, mistakes: &mut Mistakes) {
     let urls: Vec<Url> = load
         .requests
         .iter()
-        .filter_map(|request| request.method_and_url())
-        .filter_map(|(_, url)| url.value.parse().ok())
+        .filter_map(|request| match request.method_and_url() {
+            Some((_, url)) => url.value.parse().ok(),
+            None => request.tcp_url()?.ok(),
+        })
         .collect();
     if let Some(given) = &load.tls {
         if !urls.is_empty() && urls.iter().all(|url| !url.tls) {
@@ -29,6 +31,17 @@ pub fn check(load: &Load, mistakes: &mut Mistakes) {
             mistakes.add(given.span, message, "write `https://…`, or remove it");
         }
         tls(given, mistakes);
+    }
+    let over_tcp = load.requests.iter().filter_map(|request| request.tcp.as_ref());
+    if let Some(address) = over_tcp.clone().next() {
+        if over_tcp.count() < load.requests.len() {
+            let message = "a load is of requests over plain TCP or over HTTP, not of both";
+            mistakes.add(address.span, message, "make it a load of its own");
+        }
+        if load.http != Http::H1 || load.tls.is_some() {
+            let message = "`http` and `tls` are for HTTP, and this load is plain TCP";
+            mistakes.add(address.span, message, "remove them");
+        }
     }
     match &load.streams {
         Some(streams) if load.http != Http::H2 => {

@@ -117,7 +117,7 @@ choice! {
 }
 
 record! {
-    /// One kind of request. Exactly one of the methods names its URL, `http://HOST[:PORT]/PATH` or
+    /// One kind of request. Exactly one of the methods names its URL (or `tcp` its address), `http://HOST[:PORT]/PATH` or
     /// `https://…`, where `SERVICE.lab` as the host means the published port of a lab's service.
     pub struct Request ("request") {
         /// Its name in reports; the method and path where left out.
@@ -134,6 +134,10 @@ record! {
         pub patch: Option<Located<String>>,
         /// URL of a DELETE request.
         pub delete: Option<Located<String>>,
+        /// Plain TCP instead of HTTP: `HOST:PORT`. All requests of a load are of one kind.
+        pub tcp: Option<Located<String>>,
+        /// With `tcp`: what is sent, with templates as in `body`. Left out, the server speaks first.
+        pub send: Option<Located<String>>,
         /// Its share of the arrivals, relative to the other requests'.
         pub weight: Located<u32> = Located { value: 1, span: crate::error::Span::default() },
         /// Headers, added to the load's.
@@ -152,13 +156,15 @@ record! {
     pub struct Expect ("expect") {
         /// Status codes: `200`, `2xx`, `< 500`, or a list of these.
         pub status: StatusSet = StatusSet::default(),
+        /// With `tcp`: bytes that must come back, anywhere in the first 64 KiB; any will do where left out.
+        pub bytes: Option<Located<String>>,
     }
 }
 
 #[expect(clippy::derivable_impls, reason = "`record!` derives the same for every record")]
 impl Default for Expect {
     fn default() -> Self {
-        Self { status: StatusSet::default() }
+        Self { status: StatusSet::default(), bytes: None }
     }
 }
 
@@ -260,6 +266,17 @@ impl Phase {
 }
 
 impl Request {
+    /// Where a request over plain TCP goes, as the URL of that host and port; the error says what to write.
+    pub fn tcp_url(&self) -> Option<Result<super::url::Url, String>> {
+        const FORM: &str = "write `HOST:PORT`";
+        let address = &self.tcp.as_ref()?.value;
+        Some(match format!("http://{address}").parse::<super::url::Url>() {
+            Ok(url) if url.port.is_some() && url.authority() == *address => Ok(url),
+            Ok(_) => Err(FORM.to_owned()),
+            Err(why) => Err(format!("{FORM}; {why}")),
+        })
+    }
+
     /// The method and URL; nothing unless exactly one was given.
     pub fn method_and_url(&self) -> Option<(&'static str, &Located<String>)> {
         let given: Vec<_> = [

@@ -217,6 +217,32 @@ async fn connections_are_as_many_as_they_may_be() {
     assert_eq!(stats.boxes.timed_out, stats.boxes.scheduled(), "{:?} {:?}", stats.boxes, stats.errors);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plain_tcp_is_asked_and_answered() {
+    let pong = servers::echo().await;
+    let requests = |expected: &str| {
+        format!(
+            "requests: [ {{ tcp: '{}', send: \"PING {{{{ counter }}}}\\r\\n\", expect: {{ bytes: \"{expected}\" }} }} ]",
+            pong.address
+        )
+    };
+    let load = format!("rate: 200/s, {}", requests("PING"));
+    all_good(&load, &run(&load, 300).await);
+    assert!(
+        Counts::get(&pong.counts.connections) < Counts::get(&pong.counts.requests),
+        "connections are kept"
+    );
+    let load = format!("rate: 200/s, timeout: 200ms, {}", requests("PONG"));
+    all(&load, &run(&load, 300).await, "timeout: answer");
+    let closed = servers::hostile(Hostile::SaysAndCloses(b"-ERR".to_vec())).await;
+    let load = format!(
+        "rate: 100/s, requests: [ {{ tcp: '{}', send: '{}', expect: {{ bytes: OK }} }} ]",
+        closed.address,
+        "x".repeat(200)
+    );
+    all(&load, &run(&load, 300).await, "truncated");
+}
+
 /// A frame of HTTP/2.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();

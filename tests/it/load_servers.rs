@@ -230,6 +230,29 @@ async fn answer(
     Ok(hyper::Response::new(Full::new(vec![b'x'; nature.body_bytes].into())))
 }
 
+/// A server that says back what it is told.
+pub async fn echo() -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, counts) = (listener.local_addr().unwrap(), Arc::new(Counts::default()));
+    let shared = counts.clone();
+    let task = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let counts = shared.clone();
+            counts.connections.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut buffer = [0; 1_024];
+                while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+                    counts.requests.fetch_add(1, Ordering::Relaxed);
+                    if stream.write_all(&buffer[..read]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    Served { address, counts, task }
+}
+
 /// What a hostile server does on a connection once a client has said something.
 #[derive(Clone, Debug)]
 pub enum Hostile {

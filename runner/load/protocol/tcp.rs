@@ -13,7 +13,7 @@ const MAX_ANSWER_BYTES: u64 = 64 << 10;
 pub const NO_STATUS: u16 = 0;
 
 /// Reads until the bytes that are expected have come; without any, until the first byte.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tcp {
     expected: Arc<[u8]>,
     /// The end of what came, in which what is expected may have begun: shorter than that.
@@ -22,19 +22,21 @@ pub struct Tcp {
 }
 
 impl Tcp {
-    /// What the next answer must hold.
-    pub fn expect(&mut self, expected: Arc<[u8]>) {
-        self.expected = expected;
+    /// For answers that must hold `expected`.
+    pub const fn new(expected: Arc<[u8]>) -> Self {
+        Self { expected, tail: Vec::new(), bytes: 0 }
     }
 }
 
 impl Reader for Tcp {
+    type Memory = ();
+
     fn begin(&mut self, _: bool) {
         self.tail.clear();
         self.bytes = 0;
     }
 
-    fn feed(&mut self, bytes: &[u8]) -> Result<Progress, Malformed> {
+    fn feed(&mut self, bytes: &[u8], (): &mut ()) -> Result<Progress, Malformed> {
         self.bytes += bytes.len() as u64;
         self.tail.extend_from_slice(bytes);
         let wanted = self.expected.len();
@@ -59,12 +61,11 @@ mod tests {
 
     /// After which of the pieces the answer is complete, and its bytes.
     fn check(expected: &str, pieces: &[&str], complete: Result<Option<(usize, u64)>, &str>) {
-        let mut reader = Tcp::default();
-        reader.expect(expected.as_bytes().into());
+        let mut reader = Tcp::new(expected.as_bytes().into());
         reader.begin(false);
         let mut ended = Ok(None);
         for (index, piece) in pieces.iter().enumerate() {
-            match reader.feed(piece.as_bytes()) {
+            match reader.feed(piece.as_bytes(), &mut ()) {
                 Ok(Progress::Partial) => continue,
                 Ok(Progress::Complete(answer)) => ended = Ok(Some((index, answer.bytes))),
                 Err(malformed) => ended = Err(malformed.0),

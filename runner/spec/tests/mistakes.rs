@@ -257,6 +257,11 @@ fn says_what_contradicts_itself_in_how_a_load_travels() {
             ("http://127.0.0.1:8080/cart", url),
         ])
     };
+    let tcp = |request: &str| {
+        let get = "get: http://127.0.0.1:8080/cart\n        weight: 4\n        expect: { status: 200 }";
+        let post = "\n      - post: http://127.0.0.1:8080/checkout\n        json: { item: \"{{ uuid }}\" }";
+        changed(&[(get, request), (post, ""), ("lab: replicas\n", "")])
+    };
     let secure = "https://shop.test/cart";
     let texts = [
         with("http: h3", secure),
@@ -277,6 +282,20 @@ fn says_what_contradicts_itself_in_how_a_load_travels() {
         with("resolve: { 'shop.test': '127.0.0.1:1' }", secure),
         with("resolve: { 'other.test:443': '[::1]:1' }", secure),
         changed(&[("http://127.0.0.1:8080/health", "https://127.0.0.1/health")]),
+        tcp("tcp: localhost"),
+        tcp("tcp: 'http://localhost:1'"),
+        tcp("tcp: localhost:1/x"),
+        tcp("tcp: cache.lab:1\n        get: http://a/"),
+        tcp("tcp: localhost:1\n        body: x"),
+        tcp("tcp: localhost:1\n        headers: { a: b }\n        send: '{{ uid }}'"),
+        tcp("get: http://a/\n        send: x\n        expect: { bytes: y }"),
+        changed(&[
+            ("rate: 2000/s", "rate: 2000/s\n    http: h2"),
+            (
+                "get: http://127.0.0.1:8080/cart\n        weight: 4\n        expect: { status: 200 }",
+                "tcp: localhost:1",
+            ),
+        ]),
     ];
     check_refused("transport", &texts);
     parse(&input(&with(
