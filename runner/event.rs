@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::wire::{Counters, Engine, Kernel};
@@ -332,4 +333,68 @@ pub struct Generator {
     pub saturated: bool,
     /// Why, with the rate that it could have held; empty if it was not saturated.
     pub why: String,
+    /// What else it saw of itself.
+    #[serde(default)]
+    pub watch: SelfWatch,
+}
+
+/// What the generator saw of itself and its machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SelfWatch {
+    /// What a reader should know, in sentences; none of it alone makes a run invalid.
+    pub warnings: Vec<String>,
+    /// CPU time over wall time of each sending thread: 0 to 1.
+    pub threads: Vec<f64>,
+    /// True if the sending threads had real-time priority; null if not known.
+    pub realtime: Option<bool>,
+    /// The longest that a sending thread was away from its sockets and its schedule after it should have
+    /// looked at them, in milliseconds; null if not known.
+    pub longest_stall_ms: Option<f64>,
+    /// The share of the machine's CPU time that its hypervisor gave to others; null if not known.
+    pub steal_ratio: Option<f64>,
+    /// Files open at once; null if not known.
+    pub open_files: Option<Headroom>,
+    /// Ports of this machine taken by TCP connections; null if not known.
+    pub ports: Option<Headroom>,
+    /// By load of poisson arrivals, whether they were sent so.
+    pub arrivals: BTreeMap<String, ArrivalCheck>,
+    /// By load, whether one latency told of the next.
+    pub succession: BTreeMap<String, SuccessionCheck>,
+}
+
+/// The most that was used of something that there is only so much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Headroom {
+    /// The most at once.
+    pub most: u64,
+    /// How much there is.
+    pub limit: u64,
+}
+
+/// Anderson and Darling's test that the gaps between arrivals, as they were sent, are exponential.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ArrivalCheck {
+    /// How many successive gaps were looked at.
+    pub gaps: u64,
+    /// A², corrected for the mean being estimated.
+    pub misfit: f64,
+    /// Larger ones are found once in a hundred cases where arrivals are poisson.
+    pub critical: f64,
+    /// True unless the misfit is larger than that.
+    pub poisson: bool,
+}
+
+/// Spearman's rank correlation of each latency with that of the next arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SuccessionCheck {
+    /// How many successive latencies were looked at.
+    pub latencies: u64,
+    /// The correlation, -1 to 1.
+    pub correlation: f64,
+    /// True unless there is more of it than chance has in 99 of 100 cases.
+    pub independent: bool,
+    /// So many independent latencies say as much as one of these, 0 to 1: confidence intervals, which count
+    /// each for one, are too narrow by the root of it.
+    pub worth: f64,
 }

@@ -4,6 +4,7 @@
 //! exits the process or prints an error.
 
 mod doctor;
+mod hist;
 mod inside;
 mod lab;
 mod load_file;
@@ -46,6 +47,8 @@ enum Verb {
     Schema(schema::Args),
     /// Judge a run again and remake its reports from its journal.
     Report(report::Args),
+    /// Merge HdrHistogram logs (.hlog) and print their percentiles.
+    Hist(hist::Args),
     /// Heal what dead runs left behind.
     Recover(recover::Args),
     /// Say what this machine can do, and how to mend what it can't.
@@ -73,6 +76,7 @@ pub fn main() -> Exit {
         Verb::Validate(args) => validate::run(args),
         Verb::Schema(args) => schema::run(args),
         Verb::Report(args) => report::run(args),
+        Verb::Hist(args) => hist::run(&args),
         Verb::Recover(args) => recover::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Lab(args) => lab::run(args),

@@ -86,6 +86,31 @@ pub struct Broken {
     pub stale: bool,
     /// True if no byte of the request was taken by the kernel.
     pub unsent: bool,
+    /// What was met, for people.
+    pub cause: Cause,
+}
+
+/// What a connection met that broke it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// An error of the socket, by its number.
+    Os(i32),
+    /// Something that can be said in words.
+    Words(&'static str),
+}
+
+impl Cause {
+    /// The cause behind a socket's error.
+    pub fn of(error: &io::Error) -> Self {
+        if let Some(number) = error.raw_os_error() {
+            return Self::Os(number);
+        }
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return Self::Words("closed before TLS was through");
+        }
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        Self::Words(tls.map_or("the socket failed", tls_words))
+    }
 }
 
 impl<R: Reader + Default> Connection<R> {
@@ -112,6 +137,11 @@ impl<R: Reader + Default> Connection<R> {
         self.stage
     }
 
+    /// True while an answer has begun and is not complete.
+    pub const fn is_answering(&self) -> bool {
+        self.answering && matches!(self.stage, Stage::Busy)
+    }
+
     /// Its socket, to be watched.
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.transport.as_fd()
@@ -132,7 +162,10 @@ impl<R: Reader + Default> Connection<R> {
             Ok(sent) if sent == bytes.len() => Event::Pending,
             Ok(sent) => self.keep(wired, sent),
             Err(error) if would_block(&error) => self.keep(wired, 0),
-            Err(error) => Event::Broken(Broken { class: Class::of(&error), stale: self.kept, unsent: true }),
+            Err(error) => {
+                let (class, cause) = (Class::of(&error), Cause::of(&error));
+                Event::Broken(Broken { class, stale: self.kept, unsent: true, cause })
+            }
         }
     }
 
@@ -151,7 +184,7 @@ impl<R: Reader + Default> Connection<R> {
             return match connect(&mut self.transport, &mut self.stage, ready) {
                 Ok(true) => Event::Connected,
                 Ok(false) => Event::Pending,
-                Err(class) => Event::Broken(Broken { class, stale: false, unsent: true }),
+                Err((class, cause)) => Event::Broken(Broken { class, stale: false, unsent: true, cause }),
             };
         }
         if ready.writable() {
@@ -203,12 +236,13 @@ impl<R: Reader + Default> Connection<R> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     if error.kind() == io::ErrorKind::UnexpectedEof {
-                        return self.broken(if self.answering { Class::Truncated } else { Class::Reset });
+                        let class = if self.answering { Class::Truncated } else { Class::Reset };
+                        return self.broken(class, Cause::Words("closed without TLS's farewell"));
                     }
                     // Of a connection that stands, the kernel's timeout is of the answer.
                     let class = Class::of(&error);
                     let late = class == Class::ConnectTimeout;
-                    return self.broken(if late { Class::AnswerTimeout } else { class });
+                    return self.broken(if late { Class::AnswerTimeout } else { class }, Cause::of(&error));
                 }
             };
             if self.stage == Stage::Idle {
@@ -228,7 +262,7 @@ impl<R: Reader + Default> Connection<R> {
                     self.kept = true;
                     return Event::Answered(Answer { reusable, ..answer });
                 }
-                Err(_) => return self.broken(Class::Protocol),
+                Err(malformed) => return self.broken(Class::Protocol, Cause::Words(malformed.0)),
             }
             // A short read took all there was; the next bytes are a new edge. But an end that came with
             // the same edge is not announced again.
@@ -245,29 +279,53 @@ impl<R: Reader + Default> Connection<R> {
                 self.stage = Stage::Idle;
                 Event::Answered(answer)
             }
-            None => self.broken(if self.answering { Class::Truncated } else { Class::Reset }),
+            None if self.answering => {
+                self.broken(Class::Truncated, Cause::Words("the connection was closed inside the answer"))
+            }
+            None => self.broken(Class::Reset, Cause::Words("the connection was closed without an answer")),
         }
     }
 
-    const fn broken(&self, class: Class) -> Event {
+    const fn broken(&self, class: Class, cause: Cause) -> Event {
         if matches!(self.stage, Stage::Idle) {
             return Event::Closed;
         }
-        Event::Broken(Broken { class, stale: self.kept && !self.answering, unsent: false })
+        Event::Broken(Broken { class, stale: self.kept && !self.answering, unsent: false, cause })
+    }
+}
+
+/// What went wrong in TLS, for people.
+const fn tls_words(error: &rustls::Error) -> &'static str {
+    use rustls::{CertificateError, Error};
+    match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "the certificate is of no authority that is trusted"
+        }
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "the certificate is for another name",
+        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "the certificate has expired"
+        }
+        Error::InvalidCertificate(_) => "the certificate is not valid",
+        Error::AlertReceived(_) => "the server refused the TLS handshake",
+        Error::NoApplicationProtocol => "the server does not speak this version of HTTP",
+        Error::InvalidMessage(_) => "what came is no TLS",
+        _ => "the TLS handshake failed",
     }
 }
 
 /// Goes on connecting: true once requests can be sent, and the stage is then idle.
-pub fn connect(transport: &mut Transport, stage: &mut Stage, ready: Ready) -> Result<bool, Class> {
+pub fn connect(transport: &mut Transport, stage: &mut Stage, ready: Ready) -> Result<bool, (Class, Cause)> {
     if *stage == Stage::Connecting {
         if !ready.writable() {
             return Ok(false);
         }
-        transport.connected().map_err(|error| Class::of(&error))?;
+        transport.connected().map_err(|error| (Class::of(&error), Cause::of(&error)))?;
         *stage = Stage::Securing;
     }
     // Whatever ends a handshake, it was the handshake that failed.
-    let secured = transport.secure().map_err(|_| Class::Tls)?;
+    let secured = transport.secure().map_err(|error| (Class::Tls, Cause::of(&error)))?;
     if secured {
         *stage = Stage::Idle;
     }

@@ -1,7 +1,7 @@
 //! The generator: starts the threads that send, collects what they measured, and judges how well they did.
 //!
 //! Some threads send ([`super::worker`]) and never wait for anybody, each with its own part of every load;
-//! one collects their batches into the [`super::recorder`] and the [`super::window`], whose lock the run
+//! one collects their batches ([`super::collector`]), whose lock the run
 //! loop shares. So however long the run loop holds that lock, no request is late for it. Start at
 //! [`Generator::start`].
 
@@ -12,23 +12,25 @@ use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::fitness::{self, Measured};
+use super::collector::Collector;
+use super::counts::Named;
+use super::fitness::{self, Asked};
 use super::lane::{Control, Lane, Mailbox, Switch, connections};
 use super::offsets;
-use super::outcome::{End, Sample};
 use super::poll::{self, Poll, Waker};
 use super::progress::Fared;
 use super::record::Stats;
-use super::recorder::{Interval, Recorder};
+use super::recorder::Interval;
 use super::request::{Endpoints, Prepared, prepare};
 use super::schedule::Schedule;
 use super::source::Share;
-use super::window::{Live, Window};
-use super::worker::{Batch, Manner, Worker};
+use super::window::Window;
+use super::worker::{Manner, Worker};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::event;
 use crate::plan::LoadPlan;
+use crate::spec::Arrivals;
 use crate::units::{Duration, Rate};
 
 /// Arrivals a second that one thread takes on before there is another: half of what one sends on a slow
@@ -64,51 +66,12 @@ pub struct Generator {
     plans: Vec<LoadPlan>,
     /// How often a rate was set.
     switches: AtomicU64,
-    collected: Arc<Mutex<Collected>>,
+    asked: Vec<Asked>,
+    collected: Arc<Mutex<Collector>>,
     control: Arc<Control>,
     mailboxes: Vec<Arc<Mailbox>>,
     wakers: Vec<Waker>,
     threads: Option<(Vec<JoinHandle<Fared>>, JoinHandle<()>)>,
-}
-
-/// What has been measured so far.
-#[derive(Debug)]
-struct Collected {
-    recorder: Recorder,
-    live: Live,
-    measured: Measured,
-    /// Arrivals that have ended: the ledger's left side.
-    ended: u64,
-    /// When the last of them did.
-    last_ns: u64,
-}
-
-impl Collected {
-    fn take(&mut self, batch: Batch) {
-        self.ended += batch.samples.len() as u64;
-        for sample in &batch.samples {
-            self.last_ns = self.last_ns.max(sample.ended_ns);
-            self.measure(sample);
-        }
-        self.recorder.take(&batch.samples);
-        self.recorder.fold(batch.now.at_ns);
-        self.live.take(&batch.samples, batch.thread as usize, batch.now);
-    }
-
-    fn measure(&mut self, sample: &Sample) {
-        if sample.end == End::Dropped {
-            return;
-        }
-        self.measured.send_lag.record(sample.sent_ns - sample.intended_ns);
-        if let End::Failed(class) = sample.end
-            && class.is_local()
-        {
-            *self.measured.local_errors.entry(class.word()).or_default() += 1;
-        }
-        if sample.end != End::CutOff {
-            self.measured.latency.record(sample.ended_ns - sample.intended_ns);
-        }
-    }
 }
 
 impl Generator {
@@ -137,19 +100,9 @@ impl Generator {
         let begin_ns = clock.now_ns();
         let unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
         let unix_zero_ms = unix_ns.saturating_sub(begin_ns) / 1_000_000;
-        let slos: Vec<Vec<String>> =
-            loads.iter().map(|load| load.slos.iter().map(|(name, _)| name.clone()).collect()).collect();
+        let named: Vec<Named> = loads.iter().map(Named::of).collect();
         let names: Vec<String> = loads.iter().map(|load| load.name.clone()).collect();
-        let mut recorder = Recorder::new(names.iter().cloned().zip(slos.iter().cloned()));
-        recorder.cut(begin_ns);
-        let live = Live::new(slos, begin_ns, of as usize);
-        let collected = Arc::new(Mutex::new(Collected {
-            recorder,
-            live,
-            measured: Measured::default(),
-            ended: 0,
-            last_ns: begin_ns,
-        }));
+        let collected = Arc::new(Mutex::new(Collector::new(named, begin_ns, of as usize)));
 
         let mailboxes: Vec<Arc<Mailbox>> = (0..of).map(|_| Arc::default()).collect();
         let mut workers = Vec::with_capacity(of as usize);
@@ -182,6 +135,7 @@ impl Generator {
                 .sum(),
             plans: loads.to_vec(),
             switches: AtomicU64::new(0),
+            asked: loads.iter().map(asked).collect(),
             collected,
             control,
             mailboxes,
@@ -198,13 +152,13 @@ impl Generator {
     /// No interval may span `t_ns`, a phase's measured boundary. Exact if called within a second of that
     /// instant; later, what is sorted already counts before it.
     pub fn cut(&self, t_ns: u64) {
-        lock(&self.collected).recorder.cut(t_ns);
+        lock(&self.collected).cut(t_ns);
     }
 
     /// What was measured in intervals that are over, since the last call. Up to a second behind, so that
     /// cuts can still come; an interval whose answers were late comes again with those.
     pub fn drain(&self) -> Vec<Interval> {
-        lock(&self.collected).recorder.drain(self.clock.now_ns())
+        lock(&self.collected).drain(self.clock.now_ns())
     }
 
     /// What ended in the last `over` (at most a minute) of one load, or of all together. Empty for a load
@@ -217,13 +171,12 @@ impl Generator {
             },
             None => None,
         };
-        lock(&self.collected).live.window(index, over.as_ns())
+        lock(&self.collected).window(index, over.as_ns())
     }
 
     /// Arrivals that had ended some 50 ms ago, and when the last of them did.
     pub fn ended(&self) -> (u64, u64) {
-        let collected = lock(&self.collected);
-        (collected.ended, collected.last_ns)
+        lock(&self.collected).ended()
     }
 
     /// Gives a load that has a rate another one that stays (nothing: its own again, counted anew) and returns
@@ -256,21 +209,18 @@ impl Generator {
         let Some(index) = self.names.iter().position(|name| name == load) else {
             return (Stats::default(), Vec::new());
         };
-        let collected = lock(&self.collected);
-        let mut hanging = collected.live.overdue(index);
-        hanging.retain(|intended_ns| (from_ns..to_ns).contains(intended_ns));
-        (collected.recorder.undrained(index as u32, from_ns, to_ns), hanging)
+        lock(&self.collected).undrained(index, from_ns, to_ns)
     }
 
     /// Requests of a load that hang at present.
     pub fn hanging(&self, load: &str) -> usize {
         let index = self.names.iter().position(|name| name == load);
-        index.map_or(0, |index| lock(&self.collected).live.overdue(index).len())
+        index.map_or(0, |index| lock(&self.collected).hanging(index))
     }
 
     /// Requests under way, some 50 ms ago.
     pub fn in_flight(&self) -> u64 {
-        lock(&self.collected).live.in_flight()
+        lock(&self.collected).in_flight()
     }
 
     /// Sets the instant at which the loads end, which is still to come: nothing intended at or after it is
@@ -302,9 +252,9 @@ impl Generator {
         let fared = joined.await.expect("joining threads does not panic");
         let mut collected = lock(&self.collected);
         let scheduled: u64 = fared.iter().map(|fared| fared.scheduled).sum();
-        assert_eq!(collected.ended, scheduled, "every scheduled arrival ends in exactly one box");
-        let intervals = collected.recorder.finish();
-        let verdict = fitness::judge(&collected.measured, &fared, self.rate_per_s);
+        assert_eq!(collected.ended().0, scheduled, "every scheduled arrival ends in exactly one box");
+        let (intervals, measured) = collected.finish();
+        let verdict = fitness::judge(&measured, &self.asked, &fared, self.rate_per_s);
         (intervals, verdict)
     }
 }
@@ -344,8 +294,14 @@ fn schedule(plan: &LoadPlan) -> Result<Schedule> {
     }
 }
 
+/// What the generator is judged by.
+fn asked(plan: &LoadPlan) -> Asked {
+    let poisson = plan.load.rate.is_some() && plan.load.arrivals == Arrivals::Poisson;
+    Asked { load: plan.name.clone(), poisson }
+}
+
 /// The lock is never poisoned for longer than it takes to end: a panic in its holders is our own bug.
-fn lock(collected: &Mutex<Collected>) -> MutexGuard<'_, Collected> {
+fn lock(collected: &Mutex<Collector>) -> MutexGuard<'_, Collector> {
     collected.lock().expect("nothing panics while it records")
 }
 

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::progress::Fared;
 use super::record::{Hist, Stats};
-use crate::event;
+use super::stretch::Stretch;
+use crate::event::{self, Headroom, SelfWatch};
 use crate::units::NS_PER_S;
 
 /// Send lag that is never held against the generator: a hiccup of a busy shared machine's scheduler. It is
@@ -34,10 +35,36 @@ pub struct Measured {
     pub latency: Hist,
     /// Failures that were this machine's own, by class.
     pub local_errors: BTreeMap<&'static str, u64>,
+    /// The share of the machine's CPU time that its hypervisor gave to others.
+    pub steal_ratio: Option<f64>,
+    /// Files open at once.
+    pub open_files: Option<Headroom>,
+    /// Ports taken.
+    pub ports: Option<Headroom>,
+    /// Successive arrivals of each load.
+    pub stretches: Vec<Stretch>,
 }
 
-/// Judges a generator asked for `rate_per_s` in all by how its threads fared.
-pub fn judge(measured: &Measured, threads: &[Fared], rate_per_s: f64) -> event::Generator {
+/// What fitness asks about a load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Its name.
+    pub load: String,
+    /// True if its arrivals are to be poisson at one rate.
+    pub poisson: bool,
+}
+
+/// Time taken by the hypervisor that a reader should know of: it comes in pieces of milliseconds.
+const STEAL_TOLD: f64 = 0.01;
+
+/// The share of a limit from which on it is told: the next run may be a little larger.
+const LIMIT_TOLD: f64 = 0.8;
+
+/// A stall that is told although the schedule was kept on the whole.
+const STALL_TOLD_NS: u64 = 50_000_000;
+
+/// Judges a generator asked for these loads, `rate_per_s` in all, by how its threads fared.
+pub fn judge(measured: &Measured, asked: &[Asked], threads: &[Fared], rate_per_s: f64) -> event::Generator {
     let mut reasons = Vec::new();
     let fared = worst(threads);
     let lag_ns = measured.send_lag.quantile_ns(0.99).unwrap_or(0);
@@ -68,6 +95,64 @@ pub fn judge(measured: &Measured, threads: &[Fared], rate_per_s: f64) -> event::
             .then(|| fared.cpu_ns as f64 / (fared.wall_ns as f64 * threads.len() as f64)),
         saturated: !reasons.is_empty(),
         why: reasons.join("; "),
+        watch: watch(measured, asked, threads),
+    }
+}
+
+/// What the generator saw of itself, with what a reader should know of it in words.
+fn watch(measured: &Measured, asked: &[Asked], threads: &[Fared]) -> SelfWatch {
+    let mut warnings = Vec::new();
+    let stall_ns = threads.iter().map(|fared| fared.longest_stall_ns).max();
+    if let Some(stall_ns) = stall_ns.filter(|stall_ns| *stall_ns > STALL_TOLD_NS) {
+        warnings.push(format!(
+            "a sending thread stood still for {:.0} ms: another process had its core, or the machine was paused",
+            stall_ns as f64 / 1e6
+        ));
+    }
+    if let Some(steal) = measured.steal_ratio.filter(|steal| *steal > STEAL_TOLD) {
+        warnings.push(format!(
+            "the hypervisor gave {:.1}% of this machine's CPU time to others; latencies hold its pauses",
+            steal * 100.0
+        ));
+    }
+    for (what, remedy, room) in [
+        ("open files", "raise the limit with `ulimit -n`", measured.open_files),
+        ("local ports", "keep connections open, or widen net.ipv4.ip_local_port_range", measured.ports),
+    ] {
+        if let Some(room) = room.filter(|room| room.most as f64 > LIMIT_TOLD * room.limit as f64) {
+            warnings.push(format!("{} of {} {what} were in use; {remedy}", room.most, room.limit));
+        }
+    }
+    let mut arrivals = BTreeMap::new();
+    let mut succession = BTreeMap::new();
+    for (asked, stretch) in asked.iter().zip(&measured.stretches) {
+        if let Some(check) = stretch.arrivals().filter(|_| asked.poisson) {
+            if !check.poisson {
+                warnings.push(format!(
+                    "arrivals of `{}` were not poisson as sent (A² {:.2}, 1 in 100 is above {:.2}): send lag is \
+                     not small beside the gaps between them",
+                    asked.load, check.misfit, check.critical
+                ));
+            }
+            arrivals.insert(asked.load.clone(), check);
+        }
+        if let Some(check) = stretch.succession() {
+            succession.insert(asked.load.clone(), check);
+        }
+    }
+    SelfWatch {
+        warnings,
+        threads: threads
+            .iter()
+            .map(|fared| if fared.wall_ns > 0 { fared.cpu_ns as f64 / fared.wall_ns as f64 } else { 0.0 })
+            .collect(),
+        realtime: (!threads.is_empty()).then(|| threads.iter().all(|fared| fared.realtime)),
+        longest_stall_ms: stall_ns.map(|stall_ns| stall_ns as f64 / 1e6),
+        steal_ratio: measured.steal_ratio,
+        open_files: measured.open_files,
+        ports: measured.ports,
+        arrivals,
+        succession,
     }
 }
 
@@ -116,7 +201,7 @@ mod tests {
         let mut measured = Measured { local_errors: local.iter().copied().collect(), ..Measured::default() };
         measured.send_lag.record_n(lag_ms * MS, 100);
         measured.latency.record_n(latency_ms * MS, 100);
-        let found = judge(&measured, &[Fared { cpu_ns: 5, wall_ns: 10_000 * MS, ..fared }], 1_000.0);
+        let found = judge(&measured, &[], &[Fared { cpu_ns: 5, wall_ns: 10_000 * MS, ..fared }], 1_000.0);
         assert_eq!(found.why, expected);
         assert_eq!(found.saturated, !expected.is_empty());
     }

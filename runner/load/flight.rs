@@ -39,6 +39,8 @@ pub struct Flight {
     pub intended_ns: u64,
     /// When sending began: its first byte was handed to the kernel, or a connection was asked for.
     pub sent_ns: u64,
+    /// When the first byte of its answer was read, where more had to be waited for; else 0.
+    pub first_byte_ns: u64,
     /// The connection that carries it; [`UNCARRIED`] while it waits for one.
     pub connection: u32,
     /// True if it was sent again after a kept connection turned out closed.
@@ -151,6 +153,7 @@ mod tests {
             number,
             intended_ns: number,
             sent_ns: number,
+            first_byte_ns: 0,
             connection: 0,
             retried: false,
         }

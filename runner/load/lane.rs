@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::counts::Named;
 use super::request::Prepared;
 use super::schedule::Schedule;
 use super::source::{Share, Source};
@@ -18,6 +19,8 @@ pub const GRACE_NS: u64 = 2 * NS_PER_S;
 /// One thread's part of a load.
 #[derive(Debug)]
 pub struct Lane {
+    /// Its requests' names.
+    pub names: Vec<String>,
     /// Its requests.
     pub prepared: Prepared,
     /// Its arrivals.
@@ -52,6 +55,7 @@ impl Lane {
         // Users wait for answers, so there are never more under way than users.
         let cap = load.users.as_ref().map_or(load.max_in_flight.value, |users| users.value);
         Self {
+            names: Named::of(plan).requests,
             prepared,
             source: Source::new(plan, schedule, share, answers),
             timeout_ns: load.timeout.as_ns(),

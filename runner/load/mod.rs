@@ -6,13 +6,20 @@
 //! ended into intervals and [`window`] into the live
 //! view, and [`fitness`] says whether the generator itself can be believed.
 
+pub mod censoring;
+pub mod collector;
 pub mod connection;
+pub mod counts;
 pub mod engine;
+pub mod examples;
 pub mod fitness;
 pub mod flight;
+pub mod hist;
 pub mod lane;
+pub mod machine;
 pub mod offsets;
 pub mod outcome;
+pub mod packed;
 pub mod place;
 pub mod poll;
 pub mod pool;
@@ -24,6 +31,8 @@ pub mod request;
 pub mod schedule;
 pub mod shared;
 pub mod source;
+pub mod stretch;
+pub mod tally;
 pub mod template;
 pub mod tls;
 pub mod transport;

@@ -10,12 +10,16 @@ use std::io;
 pub struct Sample {
     /// Its load, as an index.
     pub load: u32,
+    /// Which of the load's requests.
+    pub request: u32,
     /// How it ended.
     pub end: End,
     /// When it was meant to be sent.
     pub intended_ns: u64,
     /// When sending began; of one never sent, when that was decided.
     pub sent_ns: u64,
+    /// When the first byte of its answer was read; 0 if none was, or where that is not looked at.
+    pub first_byte_ns: u64,
     /// When its last byte was read, or it was given up.
     pub ended_ns: u64,
     /// Bytes of the answer.
@@ -26,13 +30,74 @@ pub struct Sample {
     pub retried: bool,
 }
 
+impl Sample {
+    /// Due to ended, in nanoseconds; of one cut off, its age.
+    pub const fn latency_ns(&self) -> u64 {
+        self.ended_ns.saturating_sub(self.intended_ns)
+    }
+
+    /// Sending to ended, in nanoseconds.
+    pub const fn service_ns(&self) -> u64 {
+        self.ended_ns.saturating_sub(self.sent_ns)
+    }
+
+    /// Due to sending, in nanoseconds.
+    pub const fn send_lag_ns(&self) -> u64 {
+        self.sent_ns.saturating_sub(self.intended_ns)
+    }
+}
+
+/// A connection that was opened, or that it was tried with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Its load, as an index.
+    pub load: u32,
+    /// When it was begun.
+    pub at_ns: u64,
+    /// How long connecting took.
+    pub connect_ns: u64,
+    /// How long the TLS handshake took after that; 0 without TLS.
+    pub tls_ns: u64,
+}
+
+/// One case of a class of errors, for people: what an error looked like when it first happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// Its load, as an index.
+    pub load: u32,
+    /// The class that it is an example of.
+    pub class: Class,
+    /// When it happened.
+    pub at_ns: u64,
+    /// What happened, as [`example_text`] leaves it.
+    pub text: String,
+}
+
+/// The most characters of an example.
+pub const EXAMPLE_CHARS: usize = 200;
+
+/// `text` as an example: one line, no control characters, at most [`EXAMPLE_CHARS`] characters. Parts of
+/// it come from servers.
+pub fn example_text(text: &str) -> String {
+    let mut shown: String = text
+        .chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .take(EXAMPLE_CHARS)
+        .collect();
+    if text.chars().nth(EXAMPLE_CHARS).is_some() {
+        shown.pop();
+        shown.push('…');
+    }
+    shown
+}
+
 /// The six ends of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// Answered as expected, with this status.
     Good(u16),
-    /// Answered, not as expected.
-    Bad(u16),
+    /// Answered, with this status, not as expected in this respect.
+    Bad(u16, Class),
     /// Given up at its timeout.
     TimedOut(Class),
     /// Not answered.
@@ -56,12 +121,16 @@ pub enum Class {
     Unreachable,
     /// Not connected in time.
     ConnectTimeout,
-    /// TLS was not agreed upon: the certificate, the version, or no TLS at all.
-    Tls,
-    /// TLS was not agreed upon in time.
+    /// Connected, but not yet secured in time.
     TlsTimeout,
-    /// Connected, not answered in time.
+    /// Sent, and not a byte of an answer in time.
     AnswerTimeout,
+    /// The answer began, and did not end in time.
+    BodyTimeout,
+    /// The host's name has no address.
+    Dns,
+    /// The TLS handshake failed.
+    Tls,
     /// What came is no answer of the protocol.
     Protocol,
     /// This process may open no more files.
@@ -70,27 +139,38 @@ pub enum Class {
     Ports,
     /// This machine has no memory for another socket.
     Memory,
+    /// Answered with a status that is not expected.
+    Status,
+    /// Answered with a body that is not expected.
+    Body,
     /// None of these.
     Other,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Refused,
         Self::Reset,
         Self::Truncated,
         Self::Unreachable,
-        Self::Tls,
         Self::ConnectTimeout,
         Self::TlsTimeout,
         Self::AnswerTimeout,
+        Self::BodyTimeout,
+        Self::Dns,
+        Self::Tls,
         Self::Protocol,
         Self::OpenFiles,
         Self::Ports,
         Self::Memory,
+        Self::Status,
+        Self::Body,
         Self::Other,
     ];
+
+    /// How many there are: they number 0 to one less, in the order of [`Class::ALL`].
+    pub const COUNT: usize = Self::ALL.len();
 
     /// The word in records and reports.
     pub const fn word(self) -> &'static str {
@@ -100,13 +180,17 @@ impl Class {
             Self::Truncated => "truncated",
             Self::Unreachable => "unreachable",
             Self::ConnectTimeout => "timeout: connect",
-            Self::Tls => "tls",
             Self::TlsTimeout => "timeout: tls",
             Self::AnswerTimeout => "timeout: answer",
+            Self::BodyTimeout => "timeout: body",
+            Self::Dns => "dns",
+            Self::Tls => "tls",
             Self::Protocol => "protocol",
             Self::OpenFiles => "local: open files",
             Self::Ports => "local: ports",
             Self::Memory => "local: memory",
+            Self::Status => "unexpected: status",
+            Self::Body => "unexpected: body",
             Self::Other => "other",
         }
     }
@@ -135,11 +219,38 @@ impl Class {
         }
     }
 
-    /// How an arrival that met this ended.
+    /// How an arrival that met this before it was answered ended.
     pub const fn end(self) -> End {
         match self {
-            Self::ConnectTimeout | Self::TlsTimeout | Self::AnswerTimeout => End::TimedOut(self),
+            Self::ConnectTimeout | Self::TlsTimeout | Self::AnswerTimeout | Self::BodyTimeout => {
+                End::TimedOut(self)
+            }
             _ => End::Failed(self),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_numbered_as_they_are_listed() {
+        for (number, class) in Class::ALL.into_iter().enumerate() {
+            assert_eq!(class as usize, number, "{}", class.word());
+        }
+    }
+
+    #[test]
+    fn a_sample_fits_a_cache_line() {
+        assert!(size_of::<Sample>() <= 64, "{} bytes", size_of::<Sample>());
+    }
+
+    #[test]
+    fn an_example_is_one_harmless_line() {
+        assert_eq!(example_text("reset\r\nby \u{1b}[31mpeer"), "reset  by  [31mpeer");
+        let long = example_text(&"é".repeat(1_000));
+        assert_eq!((long.chars().count(), long.ends_with('…')), (EXAMPLE_CHARS, true));
+        assert_eq!(example_text(&"x".repeat(EXAMPLE_CHARS)).len(), EXAMPLE_CHARS);
     }
 }

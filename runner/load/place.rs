@@ -24,6 +24,8 @@ pub struct Place {
     addresses: Vec<SockAddr>,
     /// With TLS: how it is spoken.
     pub secure: Option<Secure>,
+    /// The first of the addresses, for people.
+    pub shown: String,
 }
 
 impl Place {
@@ -58,7 +60,12 @@ impl<'a> Places<'a> {
     pub async fn find(&mut self, url: &Url) -> Result<usize> {
         let addresses = addresses(&self.plan.load, url, self.endpoints).await?;
         let secure = if url.tls { Some(self.secure(url)?) } else { None };
-        let place = Place { addresses, secure };
+        let first = addresses.first().expect("a host has an address");
+        let shown = match (first.as_socket(), first.as_pathname()) {
+            (Some(address), _) => address.to_string(),
+            (None, path) => path.map_or_else(String::new, |path| path.display().to_string()),
+        };
+        let place = Place { addresses, secure, shown };
         let known = self.list.iter().position(|other| other.is(&place));
         Ok(known.unwrap_or_else(|| {
             self.list.push(place);

@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use super::connection::{Connection, Stage};
 use super::flight::Ticket;
+use super::outcome::Opened;
 use super::protocol::Speech;
 use super::shared::Shared;
 
@@ -41,6 +42,10 @@ pub struct Link {
     pub load: u32,
     /// Its address, as an index of the load's.
     pub address: u32,
+    /// When it was begun.
+    pub opened_ns: u64,
+    /// When it was connected, before TLS; 0 until then.
+    pub connected_ns: u64,
     /// The request it carries, or is being opened for; a shared one knows its own.
     pub ticket: Option<Ticket>,
     /// Requests after which it is closed.
@@ -79,9 +84,22 @@ impl Line {
 const BUSY: u32 = u32::MAX;
 
 impl Link {
-    /// A connection of a load to one of its addresses, for `left` requests.
-    pub const fn new(line: Line, (load, address): (u32, u32), left: u32) -> Self {
-        Self { line, load, address, ticket: None, left, idle_at: BUSY }
+    /// A connection of a load to one of its addresses, begun at `opened_ns`, for `left` requests.
+    pub const fn new(line: Line, (load, address): (u32, u32), opened_ns: u64, left: u32) -> Self {
+        Self { line, load, address, opened_ns, connected_ns: 0, ticket: None, left, idle_at: BUSY }
+    }
+}
+
+impl Link {
+    /// The connection's opening, now that it is through.
+    pub const fn opened(&self, now_ns: u64) -> Opened {
+        let connected_ns = if self.connected_ns == 0 { now_ns } else { self.connected_ns };
+        Opened {
+            load: self.load,
+            at_ns: self.opened_ns,
+            connect_ns: connected_ns - self.opened_ns,
+            tls_ns: now_ns - connected_ns,
+        }
     }
 }
 

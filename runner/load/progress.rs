@@ -19,6 +19,8 @@ pub struct Fared {
     pub behind_count: u64,
     /// The furthest it was behind.
     pub furthest_ns: u64,
+    /// The longest that it came too late to its sockets and its schedule.
+    pub longest_stall_ns: u64,
     /// True if it ran with real-time priority.
     pub realtime: bool,
 }
@@ -48,6 +50,14 @@ impl Progress {
             self.fared.behind_count += 1;
         } else {
             self.behind_since_ns = Some(now_ns);
+        }
+    }
+
+    /// Notes that the thread looks around at `now_ns`, and was to do so by `until_ns` at the latest.
+    pub const fn looked(&mut self, now_ns: u64, until_ns: u64) {
+        let late_ns = now_ns.saturating_sub(until_ns);
+        if late_ns > self.fared.longest_stall_ns {
+            self.fared.longest_stall_ns = late_ns;
         }
     }
 

@@ -3,17 +3,11 @@
 //! One [`Stats`] is an interval's, a phase's or a sliding window's; adding two gives what measuring both
 //! together would have given. Pure: the engine fills it, judgement reads it, the journal keeps it.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer as HdrReader, Serializer as _, V2DeflateSerializer};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::units::NS_PER_S;
+pub use super::hist::{HIST_MAX_NS, Hist};
 
 /// Where every scheduled arrival ends: in exactly one box. Requests in flight are in none yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,166 +63,34 @@ impl Boxes {
     }
 }
 
-/// A histogram of times in nanoseconds, 3 significant digits, 1 ns to 1 h. Saved as base64 of
-/// HdrHistogram's V2 compressed form.
-///
-/// One read back stays in that form until it is asked or changed: open, it takes 100 KiB or more, and the
-/// journal of an hour holds ten thousand of them.
-#[derive(Clone)]
-pub struct Hist(Form);
-
-#[derive(Clone)]
-enum Form {
-    Open(Histogram<u64>),
-    /// Known to open: it was tried when it was read. With the number of values in it.
-    Packed(Box<[u8]>, u64),
+/// How a timed arrival ended.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Answered as expected.
+    Good,
+    /// Answered, not as expected.
+    Bad,
+    /// Not answered in time.
+    TimedOut,
+    /// Not answered: refused, reset, malformed.
+    Failed,
 }
 
-/// The longest time a histogram tells apart; longer ones count as this.
-pub const HIST_MAX_NS: u64 = 3_600 * NS_PER_S;
+impl Outcome {
+    /// Every outcome; they number 0 to 3.
+    pub const ALL: [Self; 4] = [Self::Good, Self::Bad, Self::TimedOut, Self::Failed];
 
-/// Significant digits of every histogram.
-const DIGITS: u8 = 3;
-
-impl Default for Hist {
-    fn default() -> Self {
-        let mut histogram = Histogram::new(DIGITS).expect("3 significant digits are in HdrHistogram's range");
-        // Grows with what it holds: most intervals span milliseconds, not the hour that is possible.
-        histogram.auto(true);
-        Self(Form::Open(histogram))
-    }
-}
-
-impl Hist {
-    /// Counts one time.
-    pub fn record(&mut self, ns: u64) {
-        self.record_n(ns, 1);
-    }
-
-    /// Counts one time `n` times.
-    pub fn record_n(&mut self, ns: u64, n: u64) {
-        let ns = ns.clamp(1, HIST_MAX_NS);
-        self.open_mut().record_n(ns, n).expect("a resizing histogram takes every value up to its hour");
-    }
-
-    /// Adds another histogram, exactly.
-    pub fn merge(&mut self, other: &Self) {
-        if other.count() == 0 {
-            return;
+    /// The word in records, reports and tags.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Bad => "bad",
+            Self::TimedOut => "timed_out",
+            Self::Failed => "failed",
         }
-        let other = other.open();
-        self.open_mut().add(other.as_ref()).expect("a resizing histogram takes every other");
-    }
-
-    /// Takes another histogram, which was added before, away again.
-    ///
-    /// # Panics
-    ///
-    /// If it was not added before: our own bug.
-    pub fn take_away(&mut self, other: &Self) {
-        if other.count() > 0 {
-            let other = other.open();
-            self.open_mut().subtract(other.as_ref()).expect("only what was added is taken away");
-        }
-    }
-
-    /// How many times were counted.
-    pub fn count(&self) -> u64 {
-        match &self.0 {
-            Form::Open(histogram) => histogram.len(),
-            Form::Packed(_, count) => *count,
-        }
-    }
-
-    /// The time in nanoseconds that `quantile` (0 to 1) of the counted ones do not exceed; nothing if none
-    /// was counted.
-    pub fn quantile_ns(&self, quantile: f64) -> Option<u64> {
-        let open = self.open();
-        (!open.is_empty()).then(|| open.value_at_quantile(quantile).min(open.max()))
-    }
-
-    /// The same in seconds.
-    pub fn quantile_s(&self, quantile: f64) -> Option<f64> {
-        self.quantile_ns(quantile).map(|ns| ns as f64 / NS_PER_S as f64)
-    }
-
-    /// The mean in seconds; nothing if none was counted.
-    pub fn mean_s(&self) -> Option<f64> {
-        let open = self.open();
-        (!open.is_empty()).then(|| open.mean() / NS_PER_S as f64)
-    }
-
-    /// The longest, in seconds; nothing if none was counted.
-    pub fn max_s(&self) -> Option<f64> {
-        self.quantile_s(1.0)
-    }
-
-    /// The histogram itself, for percentile curves and `.hlog` files; made anew where it was packed.
-    pub fn open(&self) -> Cow<'_, Histogram<u64>> {
-        match &self.0 {
-            Form::Open(histogram) => Cow::Borrowed(histogram),
-            Form::Packed(bytes, _) => {
-                Cow::Owned(unpack(bytes).expect("what opened when it was read opens again"))
-            }
-        }
-    }
-
-    fn open_mut(&mut self) -> &mut Histogram<u64> {
-        if let Form::Packed(..) = self.0 {
-            self.0 = Form::Open(self.open().into_owned());
-        }
-        match &mut self.0 {
-            Form::Open(histogram) => histogram,
-            Form::Packed(..) => unreachable!("it was opened just now"),
-        }
-    }
-}
-
-/// Opens HdrHistogram's V2 compressed form, if it holds what we would have written: a few bytes can claim
-/// gigabytes.
-fn unpack(bytes: &[u8]) -> Result<Histogram<u64>, String> {
-    let mut histogram: Histogram<u64> =
-        HdrReader::new().deserialize(&mut &*bytes).map_err(|error| format!("{error:?}"))?;
-    // The range is rounded up to a power of two.
-    if histogram.sigfig() != DIGITS || histogram.high() > 2 * HIST_MAX_NS {
-        return Err("a histogram of another precision or range".into());
-    }
-    histogram.auto(true);
-    Ok(histogram)
-}
-
-impl PartialEq for Hist {
-    fn eq(&self, other: &Self) -> bool {
-        self.open() == other.open()
-    }
-}
-
-impl fmt::Debug for Hist {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let open = self.open();
-        write!(f, "Hist({} values, max {} ns)", open.len(), open.max())
-    }
-}
-
-impl Serialize for Hist {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let Form::Packed(bytes, _) = &self.0 {
-            return serializer.serialize_str(&BASE64.encode(bytes));
-        }
-        let mut bytes = Vec::new();
-        V2DeflateSerializer::new()
-            .serialize(self.open().as_ref(), &mut bytes)
-            .map_err(serde::ser::Error::custom)?;
-        serializer.serialize_str(&BASE64.encode(bytes))
-    }
-}
-
-impl<'de> Deserialize<'de> for Hist {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error;
-        let bytes = BASE64.decode(String::deserialize(deserializer)?).map_err(Error::custom)?;
-        let count = unpack(&bytes).map_err(Error::custom)?.len();
-        Ok(Self(Form::Packed(bytes.into(), count)))
     }
 }
 
@@ -244,11 +106,30 @@ pub struct Stats {
     pub service: Hist,
     /// Sending minus intended instant, of every arrival that was sent.
     pub send_lag: Hist,
+    /// First byte of the answer minus intended instant, of every arrival that was answered at all.
+    #[serde(default, skip_serializing_if = "Hist::is_empty")]
+    pub first_byte: Hist,
+    /// How long connecting took, of every connection that was opened.
+    #[serde(default, skip_serializing_if = "Hist::is_empty")]
+    pub connect: Hist,
+    /// How long the TLS handshake took, of every connection that was secured.
+    #[serde(default, skip_serializing_if = "Hist::is_empty")]
+    pub tls: Hist,
+    /// Ages, from the intended instant, of arrivals cut off: each would have taken at least that long.
+    #[serde(default, skip_serializing_if = "Hist::is_empty")]
+    pub censored: Hist,
+    /// `latency` taken apart by request and outcome. Read it with [`Stats::parts`].
+    #[serde(default, skip_serializing_if = "Parts::is_empty")]
+    pub parts: Parts,
     /// Answers by status code.
     #[serde(deserialize_with = "by_status")]
     pub statuses: BTreeMap<u16, u64>,
-    /// Failures by class: `refused`, `reset`, `timeout: connect`, `timeout: answer`, `protocol`, ….
+    /// Arrivals that were answered wrongly or not at all, by class: `refused`, `reset`,
+    /// `timeout: connect`, `timeout: answer`, `protocol`, `unexpected: status`, ….
     pub errors: BTreeMap<String, u64>,
+    /// By class of `errors`, what one of them looked like. Only where a class was met for the first time.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub examples: BTreeMap<String, String>,
     /// Good requests by SLO; the total is `boxes.known()`.
     pub slo_good: BTreeMap<String, u64>,
     /// Bytes of answers, heads included.
@@ -257,6 +138,10 @@ pub struct Stats {
     #[serde(default)]
     pub retried: u64,
 }
+
+/// Latencies by the request's name and how it ended. Nothing stands for `latency` itself, of the part that
+/// is all of it: most intervals have one part, and would be saved twice.
+pub type Parts = BTreeMap<String, BTreeMap<Outcome, Option<Hist>>>;
 
 /// Reads a map by status code. Written out because serde reads a flattened struct, as the journal's lines
 /// are, from a buffer in which every key of a map is text and stays so.
@@ -268,12 +153,47 @@ fn by_status<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<u16,
 }
 
 impl Stats {
+    /// Latencies by request and outcome, in the order of names. Empty for what was recorded without.
+    pub fn parts(&self) -> impl Iterator<Item = (&str, Outcome, &Hist)> {
+        self.parts.iter().flat_map(|(request, outcomes)| {
+            outcomes
+                .iter()
+                .map(|(outcome, hist)| (request.as_str(), *outcome, hist.as_ref().unwrap_or(&self.latency)))
+        })
+    }
+
+    /// Puts a part in; the last one that is all of `latency` must go in as the only one.
+    pub(super) fn set_parts(&mut self, parts: Vec<(String, Outcome, Hist)>) {
+        let only = parts.len() == 1;
+        for (request, outcome, hist) in parts {
+            self.latency.merge(&hist);
+            self.parts.entry(request).or_default().insert(outcome, (!only).then_some(hist));
+        }
+    }
+
     /// Adds another stretch.
     pub fn merge(&mut self, other: &Self) {
+        self.merge_parts(other);
+        for (class, text) in &other.examples {
+            self.examples.entry(class.clone()).or_insert_with(|| text.clone());
+        }
+        self.add_counts(other);
+    }
+
+    /// Adds another stretch but for its parts and examples, which no check asks for.
+    pub fn add_counts(&mut self, other: &Self) {
         self.boxes.add(&other.boxes);
-        self.latency.merge(&other.latency);
-        self.service.merge(&other.service);
-        self.send_lag.merge(&other.send_lag);
+        for (mine, theirs) in [
+            (&mut self.latency, &other.latency),
+            (&mut self.service, &other.service),
+            (&mut self.send_lag, &other.send_lag),
+            (&mut self.first_byte, &other.first_byte),
+            (&mut self.connect, &other.connect),
+            (&mut self.tls, &other.tls),
+            (&mut self.censored, &other.censored),
+        ] {
+            mine.merge(theirs);
+        }
         for (status, count) in &other.statuses {
             *self.statuses.entry(*status).or_default() += count;
         }
@@ -287,22 +207,57 @@ impl Stats {
         self.retried += other.retried;
     }
 
-    /// Takes another stretch, which was added before, away again, exactly.
+    /// Takes away again, exactly, what [`Stats::add_counts`] added.
     ///
     /// # Panics
     ///
     /// If it was not added before: our own bug.
-    pub fn take_away(&mut self, other: &Self) {
-        let Self { boxes, latency, service, send_lag, statuses, errors, slo_good, bytes, retried } = other;
-        self.boxes.take_away(boxes);
-        self.latency.take_away(latency);
-        self.service.take_away(service);
-        self.send_lag.take_away(send_lag);
-        counts_away(&mut self.statuses, statuses);
-        counts_away(&mut self.errors, errors);
-        counts_away(&mut self.slo_good, slo_good);
-        self.bytes -= bytes;
-        self.retried -= retried;
+    pub fn take_counts_away(&mut self, other: &Self) {
+        self.boxes.take_away(&other.boxes);
+        for (mine, theirs) in [
+            (&mut self.latency, &other.latency),
+            (&mut self.service, &other.service),
+            (&mut self.send_lag, &other.send_lag),
+            (&mut self.first_byte, &other.first_byte),
+            (&mut self.connect, &other.connect),
+            (&mut self.tls, &other.tls),
+            (&mut self.censored, &other.censored),
+        ] {
+            mine.take_away(theirs);
+        }
+        counts_away(&mut self.statuses, &other.statuses);
+        counts_away(&mut self.errors, &other.errors);
+        counts_away(&mut self.slo_good, &other.slo_good);
+        self.bytes -= other.bytes;
+        self.retried -= other.retried;
+    }
+
+    /// Adds another stretch's parts; both latencies are still apart.
+    fn merge_parts(&mut self, other: &Self) {
+        if other.latency.is_empty() && other.parts.is_empty() {
+            return;
+        }
+        if self.latency.is_empty() && self.parts.is_empty() {
+            self.parts.clone_from(&other.parts);
+            return;
+        }
+        let only = |stats: &Self| {
+            let mut parts = stats.parts.iter().flat_map(|(request, outcomes)| {
+                outcomes.iter().map(move |(outcome, hist)| (request, outcome, hist.is_none()))
+            });
+            parts.next().filter(|(.., all)| *all).map(|(request, outcome, _)| (request.clone(), *outcome))
+        };
+        if only(self).is_some() && only(self) == only(other) {
+            return;
+        }
+        let latency = &self.latency;
+        for hist in self.parts.values_mut().flat_map(BTreeMap::values_mut) {
+            hist.get_or_insert_with(|| latency.clone());
+        }
+        for (request, outcome, hist) in other.parts() {
+            let mine = self.parts.entry(request.to_owned()).or_default().entry(outcome).or_default();
+            mine.get_or_insert_default().merge(hist);
+        }
     }
 }
 
@@ -314,6 +269,57 @@ fn counts_away<K: Ord>(counts: &mut BTreeMap<K, u64>, other: &BTreeMap<K, u64>) 
         *left -= count;
         if *left == 0 {
             counts.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stats(parts: &[(usize, usize, u64)]) -> Stats {
+        let mut by_part: BTreeMap<(String, Outcome), Hist> = BTreeMap::new();
+        for (request, outcome, ns) in parts {
+            let key = (format!("r{request}"), Outcome::ALL[*outcome]);
+            by_part.entry(key).or_default().record(*ns);
+        }
+        let mut stats = Stats::default();
+        stats.set_parts(
+            by_part.into_iter().map(|((request, outcome), hist)| (request, outcome, hist)).collect(),
+        );
+        stats
+    }
+
+    fn resolved(stats: &Stats) -> Vec<(String, Outcome, Hist)> {
+        stats.parts().map(|(request, outcome, hist)| (request.to_owned(), outcome, hist.clone())).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Merged in pieces, saved and read between, the parts are those of measuring all at once.
+        #[test]
+        fn parts_merge_exactly(
+            pieces in prop::collection::vec(prop::collection::vec((0usize..2, 0usize..4, 1u64..1_000_000), 0..4), 0..5),
+        ) {
+            let mut sum = Stats::default();
+            for piece in &pieces {
+                let saved = serde_json::to_string(&stats(piece)).unwrap();
+                sum.merge(&serde_json::from_str(&saved).unwrap());
+            }
+            let all = stats(&pieces.concat());
+            prop_assert_eq!(&sum.latency, &all.latency);
+            prop_assert_eq!(resolved(&sum), resolved(&all));
+        }
+    }
+
+    #[test]
+    fn the_only_part_is_saved_once() {
+        let one = serde_json::to_value(stats(&[(0, 0, 5), (0, 0, 7)])).unwrap();
+        assert_eq!(one["parts"], serde_json::json!({"r0": {"good": null}}));
+        let none = serde_json::to_value(Stats::default()).unwrap();
+        for absent in ["parts", "first_byte", "connect", "tls", "censored", "examples"] {
+            assert_eq!(none.get(absent), None, "{absent}");
         }
     }
 }

@@ -5,10 +5,15 @@
 //! measured (the first onset of a fault, say) and so are announced a little late: samples are kept
 //! raw for [`RAW_KEPT_NS`] after they ended, and until then a cut splits them exactly. No instant is read
 //! here; the caller passes it.
+//!
+//! Every request of every thread passes here, so what is done for each is little: raw samples stay in the
+//! batches they came in, an interval counts in the plain numbers of [`super::counts`], and names and
+//! histograms are made when it is handed out.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::outcome::{End, Sample};
+use super::counts::{Counts, Named};
+use super::outcome::{Example, Opened, Sample};
 use super::record::Stats;
 use crate::units::NS_PER_S;
 
@@ -41,37 +46,69 @@ pub struct Interval {
 /// Where an interval lies: load, start, end.
 type Place = (u32, u64, u64);
 
+/// An interval that counts.
+#[derive(Debug)]
+struct Open {
+    from_ns: u64,
+    to_ns: u64,
+    counts: Counts,
+}
+
+/// What a thread has handed over and can still be cut.
+#[derive(Debug, Default)]
+struct Raw {
+    batches: VecDeque<Vec<Sample>>,
+    /// How many of the first batch are sorted already.
+    sorted: usize,
+}
+
 /// Sorts ended arrivals into intervals.
 #[derive(Debug)]
 pub struct Recorder {
-    names: Vec<String>,
-    /// SLO names of each load.
-    slos: Vec<Vec<String>>,
+    loads: Vec<Named>,
     /// Ascending.
     cuts: Vec<u64>,
-    /// In the order they came, which is nearly the order in which they ended.
-    raw: VecDeque<Sample>,
-    open: BTreeMap<Place, Stats>,
+    /// By sending thread: each hands its samples over in the order in which they ended.
+    raw: Vec<Raw>,
+    /// In the order in which they were begun, nearly.
+    raw_opened: VecDeque<Opened>,
+    /// By load, ascending in time: the present second, and some more where answers are late.
+    open: Vec<Vec<Open>>,
     emitted_ns: BTreeMap<Place, u64>,
 }
 
 impl Recorder {
-    /// A recorder of these loads, each with its name and the names of its SLOs.
-    pub fn new(loads: impl IntoIterator<Item = (String, Vec<String>)>) -> Self {
-        let (names, slos) = loads.into_iter().unzip();
+    /// A recorder of these loads, sent by so many threads.
+    pub fn new(loads: impl IntoIterator<Item = Named>, threads: usize) -> Self {
+        let loads: Vec<Named> = loads.into_iter().collect();
         Self {
-            names,
-            slos,
+            open: loads.iter().map(|_| Vec::new()).collect(),
+            loads,
             cuts: Vec::new(),
-            raw: VecDeque::new(),
-            open: BTreeMap::new(),
+            raw: (0..threads).map(|_| Raw::default()).collect(),
+            raw_opened: VecDeque::new(),
             emitted_ns: BTreeMap::new(),
         }
     }
 
-    /// Takes samples in.
-    pub fn take(&mut self, samples: &[Sample]) {
-        self.raw.extend(samples);
+    /// Takes samples of a thread in.
+    pub fn take(&mut self, thread: usize, mut samples: Vec<Sample>) {
+        // A slow load's batches are kept for a second, too, and need not keep room for a fast one's.
+        if samples.len() < samples.capacity() / 2 {
+            samples.shrink_to_fit();
+        }
+        self.raw[thread].batches.push_back(samples);
+    }
+
+    /// Takes in which connections were opened.
+    pub fn take_opened(&mut self, opened: &[Opened]) {
+        self.raw_opened.extend(opened);
+    }
+
+    /// Takes in what an error looked like; of each class of a load the first one counts.
+    pub fn take_example(&mut self, example: Example) {
+        let (load, at_ns) = (example.load, example.at_ns);
+        self.counts(load, at_ns).example(example.class, example.text);
     }
 
     /// No interval may span `t_ns`. Exact for samples still raw. Announced later than that, what is
@@ -81,23 +118,38 @@ impl Recorder {
             return;
         };
         self.cuts.insert(at, t_ns);
-        let spanning: Vec<Place> =
-            self.open.keys().filter(|(_, from, to)| *from < t_ns && t_ns < *to).copied().collect();
-        for place @ (load, from_ns, _) in spanning {
-            if let Some(stats) = self.open.remove(&place) {
-                self.open.insert((load, from_ns, t_ns), stats);
+        for open in self.open.iter_mut().flatten() {
+            if open.from_ns < t_ns && t_ns < open.to_ns {
+                open.to_ns = t_ns;
             }
         }
     }
 
     /// Sorts what ended at least [`RAW_KEPT_NS`] before `now_ns` into its intervals.
     pub fn fold(&mut self, now_ns: u64) {
-        while let Some(sample) = self.raw.front()
-            && sample.ended_ns.saturating_add(RAW_KEPT_NS) <= now_ns
+        for thread in 0..self.raw.len() {
+            while let Some(batch) = self.raw[thread].batches.pop_front() {
+                let sorted = self.raw[thread].sorted;
+                let ripe = batch[sorted..]
+                    .iter()
+                    .take_while(|sample| sample.ended_ns.saturating_add(RAW_KEPT_NS) <= now_ns)
+                    .count();
+                self.sort(&batch[sorted..sorted + ripe]);
+                let raw = &mut self.raw[thread];
+                if sorted + ripe < batch.len() {
+                    raw.sorted += ripe;
+                    raw.batches.push_front(batch);
+                    break;
+                }
+                raw.sorted = 0;
+            }
+        }
+        while let Some(opened) = self.raw_opened.front()
+            && opened.at_ns.saturating_add(RAW_KEPT_NS) <= now_ns
         {
-            let sample = *sample;
-            self.raw.pop_front();
-            self.sort(&sample);
+            let opened = *opened;
+            self.raw_opened.pop_front();
+            self.counts(opened.load, opened.at_ns).opened(&opened);
         }
     }
 
@@ -105,57 +157,83 @@ impl Recorder {
     /// what is known of them that was not handed out before.
     pub fn drain(&mut self, now_ns: u64) -> Vec<Interval> {
         self.fold(now_ns);
-        let over: Vec<Place> = self
-            .open
-            .keys()
-            .filter(|place| {
-                let again_ns = self.emitted_ns.get(place).map_or(0, |emitted_ns| emitted_ns + AGAIN_NS);
-                place.2.saturating_add(RAW_KEPT_NS).max(again_ns) <= now_ns
-            })
-            .copied()
-            .collect();
+        let mut over = Vec::new();
+        for (load, open) in (0u32..).zip(&mut self.open) {
+            let ripe = |open: &mut Open| {
+                let place = (load, open.from_ns, open.to_ns);
+                let again_ns = self.emitted_ns.get(&place).map_or(0, |emitted_ns| emitted_ns + AGAIN_NS);
+                open.to_ns.saturating_add(RAW_KEPT_NS).max(again_ns) <= now_ns
+            };
+            over.extend(open.extract_if(.., ripe).map(|open| (load, open)));
+        }
         // What an interval waits for to be emitted again is kept only as long as it matters.
         self.emitted_ns.retain(|_, emitted_ns| emitted_ns.saturating_add(AGAIN_NS) > now_ns);
-        over.into_iter()
-            .filter_map(|place| {
-                self.emitted_ns.insert(place, now_ns);
-                self.open.remove(&place).map(|stats| self.interval(place, stats))
-            })
-            .collect()
+        for (load, open) in &over {
+            self.emitted_ns.insert((*load, open.from_ns, open.to_ns), now_ns);
+        }
+        self.intervals(over)
     }
 
     /// What was measured of a load between two cuts and not handed out yet, raw or sorted.
     pub fn undrained(&self, load: u32, from_ns: u64, to_ns: u64) -> Stats {
-        let mut sum = Stats::default();
-        for ((_, from, to), stats) in self.open.iter().filter(|(place, _)| place.0 == load) {
-            if (from_ns..to_ns).contains(from) && *to <= to_ns {
-                sum.merge(stats);
+        let named = &self.loads[load as usize];
+        let mut raw = Counts::default();
+        for thread in &self.raw {
+            let samples = thread.batches.iter().flatten().skip(thread.sorted);
+            for sample in samples.filter(|sample| sample.load == load) {
+                if (from_ns..to_ns).contains(&sample.intended_ns) {
+                    raw.count(sample);
+                }
             }
         }
-        let within = |sample: &&Sample| sample.load == load && (from_ns..to_ns).contains(&sample.intended_ns);
-        for sample in self.raw.iter().filter(within) {
-            count(&mut sum, sample, &self.slos[load as usize]);
+        let mut sum = raw.stats(named);
+        for open in &self.open[load as usize] {
+            if (from_ns..to_ns).contains(&open.from_ns) && open.to_ns <= to_ns {
+                sum.merge(&open.counts.clone().stats(named));
+            }
         }
         sum
     }
 
     /// Everything that is left, raw or sorted.
     pub fn finish(&mut self) -> Vec<Interval> {
-        while let Some(sample) = self.raw.pop_front() {
-            self.sort(&sample);
+        self.fold(u64::MAX);
+        let open = self.open.iter_mut().map(std::mem::take);
+        let left = (0u32..).zip(open).flat_map(|(load, open)| open.into_iter().map(move |open| (load, open)));
+        let left = left.collect();
+        self.intervals(left)
+    }
+
+    fn intervals(&self, over: Vec<(u32, Open)>) -> Vec<Interval> {
+        over.into_iter()
+            .map(|(load, Open { from_ns, to_ns, counts })| {
+                let named = &self.loads[load as usize];
+                Interval { load: named.load.clone(), from_ns, to_ns, stats: counts.stats(named) }
+            })
+            .collect()
+    }
+
+    fn sort(&mut self, samples: &[Sample]) {
+        for sample in samples {
+            self.counts(sample.load, sample.intended_ns).count(sample);
         }
-        let open = std::mem::take(&mut self.open);
-        open.into_iter().map(|(place, stats)| self.interval(place, stats)).collect()
     }
 
-    fn interval(&self, (load, from_ns, to_ns): Place, stats: Stats) -> Interval {
-        Interval { load: self.names[load as usize].clone(), from_ns, to_ns, stats }
-    }
-
-    fn sort(&mut self, sample: &Sample) {
-        let (from_ns, to_ns) = bounds(&self.cuts, sample.intended_ns);
-        let stats = self.open.entry((sample.load, from_ns, to_ns)).or_default();
-        count(stats, sample, &self.slos[sample.load as usize]);
+    /// The counts of the interval in which `t_ns` lies.
+    #[inline]
+    fn counts(&mut self, load: u32, t_ns: u64) -> &mut Counts {
+        let intervals = &mut self.open[load as usize];
+        // Nearly always the newest.
+        let at = match intervals.last() {
+            Some(last) if last.from_ns <= t_ns => intervals.len(),
+            _ => intervals.partition_point(|open| open.from_ns <= t_ns),
+        };
+        if at > 0 && t_ns < intervals[at - 1].to_ns {
+            return &mut intervals[at - 1].counts;
+        }
+        let (from_ns, to_ns) = bounds(&self.cuts, t_ns);
+        intervals.insert(at, Open { from_ns, to_ns, counts: Counts::default() });
+        &mut intervals[at].counts
     }
 }
 
@@ -168,67 +246,30 @@ fn bounds(cuts: &[u64], t_ns: u64) -> (u64, u64) {
     (from, to)
 }
 
-/// Counts one ended arrival. `slos` names the bits of [`Sample::slos`].
-pub fn count(stats: &mut Stats, sample: &Sample, slos: &[String]) {
-    let boxes = &mut stats.boxes;
-    match sample.end {
-        End::Good(status) | End::Bad(status) => {
-            *if matches!(sample.end, End::Good(_)) { &mut boxes.good } else { &mut boxes.bad } += 1;
-            *stats.statuses.entry(status).or_default() += 1;
-        }
-        End::TimedOut(class) | End::Failed(class) => {
-            *if matches!(sample.end, End::TimedOut(_)) { &mut boxes.timed_out } else { &mut boxes.failed } +=
-                1;
-            add_one(&mut stats.errors, class.word());
-        }
-        End::Dropped => boxes.dropped += 1,
-        End::CutOff => boxes.cut_off += 1,
-    }
-    if sample.end != End::Dropped {
-        stats.send_lag.record(sample.sent_ns.saturating_sub(sample.intended_ns));
-        // How long a request would have taken that was cut off is not known; a number here would claim it.
-        if sample.end != End::CutOff {
-            stats.latency.record(sample.ended_ns.saturating_sub(sample.intended_ns));
-            stats.service.record(sample.ended_ns.saturating_sub(sample.sent_ns));
-        }
-    }
-    for (bit, slo) in slos.iter().enumerate() {
-        if sample.slos & (1 << bit) != 0 {
-            add_one(&mut stats.slo_good, slo);
-        }
-    }
-    stats.bytes += sample.bytes;
-    stats.retried += u64::from(sample.retried);
-}
-
-/// Counts one under `name`, which is copied only the first time.
-fn add_one(counts: &mut BTreeMap<String, u64>, name: &str) {
-    match counts.get_mut(name) {
-        Some(count) => *count += 1,
-        None => {
-            counts.insert(name.to_owned(), 1);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::outcome::Class;
+    use crate::load::outcome::{Class, End};
     use proptest::prelude::*;
 
     const MS: u64 = 1_000_000;
 
+    fn named(load: &str) -> Named {
+        Named { load: load.into(), requests: vec!["GET /".into()], slos: vec!["slo".into()] }
+    }
+
     fn recorder() -> Recorder {
-        Recorder::new([("a".to_owned(), vec!["slo".to_owned()]), ("b".to_owned(), Vec::new())])
+        Recorder::new([named("a"), named("b")], 2)
     }
 
     fn sample(intended_ns: u64, ended_ns: u64) -> Sample {
         Sample {
             load: 0,
+            request: 0,
             end: End::Good(200),
             intended_ns,
             sent_ns: intended_ns,
+            first_byte_ns: 0,
             ended_ns,
             bytes: 1,
             slos: 0,
@@ -243,12 +284,12 @@ mod tests {
     #[test]
     fn late_answers_come_again_for_their_interval() {
         let mut recorder = recorder();
-        recorder.take(&[sample(500 * MS, 600 * MS)]);
+        recorder.take(0, vec![sample(500 * MS, 600 * MS)]);
         assert_eq!(places(&recorder.drain(1_999 * MS)), [], "cuts may still come");
         assert_eq!(places(&recorder.drain(2_000 * MS)), [(0, 1_000, 1)]);
         assert_eq!(places(&recorder.drain(2_001 * MS)), []);
         // Two that took long: once more, together, not at every look.
-        recorder.take(&[sample(100 * MS, 2_100 * MS), sample(200 * MS, 2_500 * MS)]);
+        recorder.take(0, vec![sample(100 * MS, 2_100 * MS), sample(200 * MS, 2_500 * MS)]);
         assert_eq!(places(&recorder.drain(3_100 * MS)), [(0, 1_000, 1)]);
         assert_eq!(places(&recorder.drain(3_600 * MS)), []);
         assert_eq!(places(&recorder.finish()), [(0, 1_000, 1)]);
@@ -257,88 +298,33 @@ mod tests {
     #[test]
     fn a_cut_announced_too_late_keeps_what_is_sorted_before_it() {
         let mut recorder = recorder();
-        recorder.take(&[sample(100 * MS, 110 * MS), sample(800 * MS, 810 * MS)]);
+        recorder.take(0, vec![sample(100 * MS, 110 * MS), sample(800 * MS, 810 * MS)]);
         recorder.fold(1_900 * MS);
         recorder.cut(500 * MS);
         assert_eq!(places(&recorder.finish()), [(0, 500, 2)]);
     }
 
     #[test]
-    fn each_end_counts_where_it_should() {
-        let at = Sample { sent_ns: 3 * MS, ended_ns: 13 * MS, slos: 1, ..sample(MS, 0) };
-        let slos = ["slo".to_owned()];
-        let none = Stats::default();
-        let timed = {
-            let mut stats = Stats { bytes: 1, ..none.clone() };
-            stats.latency.record(12 * MS);
-            stats.service.record(10 * MS);
-            stats.send_lag.record(2 * MS);
-            stats
-        };
-        let one = |name: &str| BTreeMap::from([(name.to_owned(), 1)]);
-        let boxes = super::super::record::Boxes::default();
-        for (end, slo_good, expected) in [
-            (
-                End::Good(200),
-                1,
-                Stats {
-                    boxes: super::super::record::Boxes { good: 1, ..boxes },
-                    statuses: BTreeMap::from([(200, 1)]),
-                    slo_good: one("slo"),
-                    ..timed.clone()
-                },
-            ),
-            (
-                End::Bad(500),
-                0,
-                Stats {
-                    boxes: super::super::record::Boxes { bad: 1, ..boxes },
-                    statuses: BTreeMap::from([(500, 1)]),
-                    ..timed.clone()
-                },
-            ),
-            (
-                End::TimedOut(Class::AnswerTimeout),
-                0,
-                Stats {
-                    boxes: super::super::record::Boxes { timed_out: 1, ..boxes },
-                    errors: one("timeout: answer"),
-                    ..timed.clone()
-                },
-            ),
-            (
-                End::Failed(Class::Refused),
-                0,
-                Stats {
-                    boxes: super::super::record::Boxes { failed: 1, ..boxes },
-                    errors: one("refused"),
-                    ..timed.clone()
-                },
-            ),
-            (
-                End::Dropped,
-                0,
-                Stats {
-                    boxes: super::super::record::Boxes { dropped: 1, ..boxes },
-                    bytes: 1,
-                    ..none.clone()
-                },
-            ),
-            (
-                End::CutOff,
-                0,
-                Stats {
-                    boxes: super::super::record::Boxes { cut_off: 1, ..boxes },
-                    latency: none.latency.clone(),
-                    service: none.service.clone(),
-                    ..timed.clone()
-                },
-            ),
-        ] {
-            let mut stats = Stats::default();
-            count(&mut stats, &Sample { end, slos: slo_good, ..at }, &slos);
-            assert_eq!(stats, expected, "{end:?}");
+    fn connections_and_examples_belong_to_their_instant() {
+        let mut recorder = recorder();
+        recorder.take_opened(&[
+            Opened { load: 0, at_ns: 900 * MS, connect_ns: 3 * MS, tls_ns: 0 },
+            Opened { load: 0, at_ns: 1_100 * MS, connect_ns: 4 * MS, tls_ns: 5 * MS },
+        ]);
+        for at_ns in [950 * MS, 970 * MS] {
+            let text = format!("at {at_ns}");
+            recorder.take_example(Example { load: 0, class: Class::Reset, at_ns, text });
         }
+        recorder.cut(1_000 * MS);
+        let found: Vec<_> = recorder
+            .finish()
+            .into_iter()
+            .map(|one| {
+                (one.from_ns / MS, one.stats.connect.count(), one.stats.tls.count(), one.stats.examples)
+            })
+            .collect();
+        let first = BTreeMap::from([("reset".to_owned(), "at 950000000".to_owned())]);
+        assert_eq!(found, [(0, 1, 0, first), (1_000, 1, 1, BTreeMap::new())]);
     }
 
     #[derive(Clone, Debug)]
@@ -372,7 +358,7 @@ mod tests {
                     Step::Ended { load, took_ms } => {
                         let sample = Sample { load, ..sample(now_ns.saturating_sub(took_ms * MS), now_ns) };
                         all.push(sample);
-                        recorder.take(&[sample]);
+                        recorder.take(all.len() % 2, vec![sample]);
                     }
                     Step::Cut { ago_ms } => {
                         cuts.push(now_ns.saturating_sub(ago_ms * MS));

@@ -161,6 +161,11 @@ impl Prepared {
         request.bytes.is_some() || request.expect.contains(status)
     }
 
+    /// The statuses that request `request` expects.
+    pub fn expected(&self, request: u32) -> &StatusSet {
+        &self.requests[request as usize].expect
+    }
+
     /// The SLOs for which an answer is good: bit n for the n-th. A request without an answer is good for
     /// none, however soon it failed.
     pub fn good_for(&self, status: u16, latency_ns: u64) -> u64 {

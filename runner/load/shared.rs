@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use socket2::SockAddr;
 
-use super::connection::{READS_AT_ONCE, Stage, connect, would_block};
+use super::connection::{Cause, READS_AT_ONCE, Stage, connect, would_block};
 use super::flight::Ticket;
 use super::outcome::Class;
 use super::poll::Ready;
@@ -49,7 +49,7 @@ pub enum Turn {
     /// It was connected: what waits may be opened.
     Connected,
     /// It is of no more use, and neither are the requests on it, after the events.
-    Broken(Class),
+    Broken(Class, Cause),
 }
 
 impl Shared {
@@ -120,14 +120,16 @@ impl Shared {
     }
 
     /// Gives a request up that was sent at `sent_ns`. A connection on which nothing was heard since is taken
-    /// for dead: others would only run into their timeouts on it, too.
-    pub fn give_up(&mut self, ticket: Ticket, sent_ns: u64) {
+    /// for dead: others would only run into their timeouts on it, too. True if its answer had begun.
+    pub fn give_up(&mut self, ticket: Ticket, sent_ns: u64) -> bool {
+        let answering = self.h2.abandoned().any(|(tag, answering)| tag == ticket.number() && answering);
         if let Some(at) = self.waiting.iter().position(|other| *other == ticket) {
             self.waiting.remove(at);
         } else {
             self.h2.cancel(ticket.number());
         }
         self.retired |= self.heard_ns <= sent_ns;
+        answering
     }
 
     /// The requests on it, and whether a byte of the answer came: none of them will get any further.
@@ -148,12 +150,14 @@ impl Shared {
                 Ok(true) if self.transport.drains() || self.transport.agreed() == Some(b"h2") => {
                     Turn::Connected
                 }
-                Ok(true) => Turn::Broken(Class::Tls),
-                Err(class) => Turn::Broken(class),
+                Ok(true) => {
+                    Turn::Broken(Class::Tls, Cause::Words("the server does not speak HTTP/2 within TLS"))
+                }
+                Err((class, cause)) => Turn::Broken(class, cause),
             };
         }
         let turn = if ready.readable() { self.receive(ready, buffer, events) } else { Turn::Done };
-        if !matches!(turn, Turn::Broken(_)) && ready.readable() {
+        if !matches!(turn, Turn::Broken(..)) && ready.readable() {
             self.heard_ns = now_ns;
         }
         self.kept |= events.iter().any(|event| matches!(event, Event::Answered { .. }));
@@ -163,22 +167,23 @@ impl Shared {
     fn receive(&mut self, ready: Ready, buffer: &mut [u8], events: &mut Vec<Event>) -> Turn {
         for _ in 0..READS_AT_ONCE {
             let read = match self.transport.read(buffer) {
-                Ok(0) => return Turn::Broken(Class::Reset),
+                Ok(0) => return Turn::Broken(Class::Reset, Cause::Words("closed without an answer")),
                 Ok(read) => read,
                 Err(error) if would_block(&error) => return Turn::Done,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Turn::Broken(Class::Reset);
+                    return Turn::Broken(Class::Reset, Cause::Words("closed without TLS's farewell"));
                 }
                 Err(error) => {
                     // Of a connection that stands, the kernel's timeout is of the answer.
                     let class = Class::of(&error);
                     let late = class == Class::ConnectTimeout;
-                    return Turn::Broken(if late { Class::AnswerTimeout } else { class });
+                    let class = if late { Class::AnswerTimeout } else { class };
+                    return Turn::Broken(class, Cause::of(&error));
                 }
             };
-            if self.h2.feed(&buffer[..read], events).is_err() {
-                return Turn::Broken(Class::Protocol);
+            if let Err(malformed) = self.h2.feed(&buffer[..read], events) {
+                return Turn::Broken(Class::Protocol, Cause::Words(malformed.0));
             }
             if read < buffer.len() && self.transport.drains() && !ready.ending() {
                 return Turn::Done;

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::outcome::{Class, End, Sample};
-use super::record::{Boxes, Hist, Stats};
+use super::record::{Boxes, Stats};
+use super::tally::{Tally, code};
 use crate::units::NS_PER_S;
 
 /// Length of a slot: the grain at which samples leave a window. A thirtieth of the shortest window that
@@ -76,7 +77,8 @@ type Slot = Vec<Piece>;
 #[derive(Clone, Debug, Default)]
 struct Piece {
     boxes: Boxes,
-    statuses: BTreeMap<u16, u64>,
+    /// In the order in which they were first seen: mostly there is one.
+    statuses: Vec<(u16, u64)>,
     errors: BTreeMap<Class, u64>,
     slo_good: Vec<u64>,
     bytes: u64,
@@ -105,9 +107,10 @@ impl Live {
 
     /// Takes samples of a thread in, and what it knows of the present.
     pub fn take(&mut self, samples: &[Sample], thread: usize, now: Now) {
-        for sample in samples {
-            if let Some(slot) = self.slot(sample.ended_ns / SLOT_NS) {
-                slot[sample.load as usize].count(sample);
+        // They ended one after the other: a slot is looked up once for all that fall into it.
+        for together in samples.chunk_by(|one, other| one.ended_ns / SLOT_NS == other.ended_ns / SLOT_NS) {
+            if let Some(slot) = self.slot(together[0].ended_ns / SLOT_NS) {
+                together.iter().for_each(|sample| slot[sample.load as usize].count(sample));
             }
         }
         self.now[thread] = now;
@@ -182,15 +185,23 @@ impl Live {
 }
 
 impl Piece {
+    fn status(&mut self, status: u16) {
+        match self.statuses.iter_mut().find(|(seen, _)| *seen == status) {
+            Some((_, count)) => *count += 1,
+            None => self.statuses.push((status, 1)),
+        }
+    }
+
     fn count(&mut self, sample: &Sample) {
         match sample.end {
             End::Good(status) => {
                 self.boxes.good += 1;
-                *self.statuses.entry(status).or_default() += 1;
+                self.status(status);
             }
-            End::Bad(status) => {
+            End::Bad(status, class) => {
                 self.boxes.bad += 1;
-                *self.statuses.entry(status).or_default() += 1;
+                self.status(status);
+                *self.errors.entry(class).or_default() += 1;
             }
             End::TimedOut(class) => {
                 self.boxes.timed_out += 1;
@@ -204,10 +215,10 @@ impl Piece {
             End::CutOff => self.boxes.cut_off += 1,
         }
         if sample.end != End::Dropped {
-            self.send_lag.push(code(sample.sent_ns.saturating_sub(sample.intended_ns)));
+            self.send_lag.push(code(sample.send_lag_ns()));
             if sample.end != End::CutOff {
-                self.latency.push(code(sample.ended_ns.saturating_sub(sample.intended_ns)));
-                self.service.push(code(sample.ended_ns.saturating_sub(sample.sent_ns)));
+                self.latency.push(code(sample.latency_ns()));
+                self.service.push(code(sample.service_ns()));
             }
         }
         let mut slos = sample.slos;
@@ -229,9 +240,9 @@ impl Piece {
 #[derive(Default)]
 struct Sum {
     stats: Stats,
-    latency: Vec<u32>,
-    service: Vec<u32>,
-    send_lag: Vec<u32>,
+    latency: Tally,
+    service: Tally,
+    send_lag: Tally,
 }
 
 impl Sum {
@@ -249,54 +260,24 @@ impl Sum {
         }
         stats.bytes += piece.bytes;
         stats.retried += piece.retried;
-        tally(&mut self.latency, &piece.latency);
-        tally(&mut self.service, &piece.service);
-        tally(&mut self.send_lag, &piece.send_lag);
+        self.latency.add_codes(&piece.latency);
+        self.service.add_codes(&piece.service);
+        self.send_lag.add_codes(&piece.send_lag);
     }
 
     fn stats(mut self) -> Stats {
-        fill(&mut self.stats.latency, &self.latency);
-        fill(&mut self.stats.service, &self.service);
-        fill(&mut self.stats.send_lag, &self.send_lag);
+        self.stats.latency = self.latency.hist();
+        self.stats.service = self.service.hist();
+        self.stats.send_lag = self.send_lag.hist();
         self.stats
     }
-}
-
-fn tally(counts: &mut Vec<u32>, codes: &[u16]) {
-    if counts.is_empty() && !codes.is_empty() {
-        counts.resize(usize::from(u16::MAX) + 1, 0);
-    }
-    for code in codes {
-        counts[usize::from(*code)] += 1;
-    }
-}
-
-fn fill(hist: &mut Hist, counts: &[u32]) {
-    for (code, count) in (0u16..=u16::MAX).zip(counts).filter(|(_, count)| **count > 0) {
-        hist.record_n(value(code), u64::from(*count));
-    }
-}
-
-/// Values that one code stands for share their first 11 bits.
-const CODE_BITS: u32 = 10;
-
-/// A time as 16 bits: the bucket that an HdrHistogram of 3 significant digits from 1 ns would count it in.
-const fn code(ns: u64) -> u16 {
-    // Everything above is one code: 2^62 ns are 146 years.
-    let ns = if ns >> 62 != 0 { (1 << 62) - 1 } else { ns };
-    let shift = (u64::BITS - ns.leading_zeros()).saturating_sub(CODE_BITS + 1);
-    ((shift as u16) << CODE_BITS) + (ns >> shift) as u16
-}
-
-/// The smallest time of a code.
-const fn value(code: u16) -> u64 {
-    let shift = (code >> CODE_BITS).saturating_sub(1);
-    (code as u64 - ((shift as u64) << CODE_BITS)) << shift
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::counts::{Counts, Named};
+    use crate::load::record::Hist;
     use proptest::prelude::*;
 
     const MS: u64 = 1_000_000;
@@ -304,7 +285,9 @@ mod tests {
     fn ended(ended_ns: u64, latency_ns: u64) -> Sample {
         Sample {
             load: 0,
+            request: 0,
             end: End::Good(200),
+            first_byte_ns: 0,
             intended_ns: ended_ns.saturating_sub(latency_ns),
             sent_ns: ended_ns.saturating_sub(latency_ns),
             ended_ns,
@@ -362,17 +345,6 @@ mod tests {
     proptest! {
         // Windows over long times are slow unoptimised.
         #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn codes_lose_no_more_than_the_histogram(ns in prop_oneof![0u64..5_000, any::<u64>()]) {
-            let ns = ns.min((1 << 62) - 1);
-            let back = value(code(ns));
-            prop_assert!(back <= ns);
-            let mut hist = Hist::default();
-            hist.record(1);
-            let same = hist.open().equivalent(back.max(1), ns.max(1));
-            prop_assert!(same, "{} became {}", ns, back);
-        }
-
         /// Against the obvious: every sample at hand.
         #[test]
         fn windows_match_a_plain_filter(
@@ -390,10 +362,12 @@ mod tests {
             let window = live.window(None, over_ms * MS);
             prop_assert!(window.to_ns == at_ns && at_ns - window.from_ns <= over_ms * MS);
             prop_assert!(at_ns.saturating_sub(over_ms * MS) + SLOT_NS > window.from_ns || window.from_ns == at_ns);
-            let mut expected = Stats::default();
+            let mut expected = Counts::default();
             for sample in all.iter().filter(|sample| sample.ended_ns >= window.from_ns.div_ceil(SLOT_NS) * SLOT_NS) {
-                crate::load::recorder::count(&mut expected, sample, &["slo".to_owned()]);
+                expected.count(sample);
             }
+            let named = Named { slos: vec!["slo".to_owned()], ..Named::default() };
+            let expected = expected.stats(&named);
             prop_assert_eq!(&window.stats.boxes, &expected.boxes);
             prop_assert_eq!(&window.stats.slo_good, &expected.slo_good);
             for quantile in [0.0, 0.5, 0.99, 1.0] {

@@ -12,10 +12,11 @@ mod sharing;
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use super::connection::{Connection, Event, READ_BYTES, Stage};
+use super::connection::{Cause, Connection, Event, READ_BYTES, Stage};
+use super::examples::{Case, Examples};
 use super::flight::{Flight, Flights, Ticket, UNCARRIED};
 use super::lane::{Control, Lane, Mailbox, Switch};
-use super::outcome::{Class, End, Sample};
+use super::outcome::{Class, End, Example, Opened, Sample};
 use super::poll::{self, Poll, Ready};
 use super::pool::{Line, Link, Pool};
 use super::progress::{Fared, Progress};
@@ -26,6 +27,7 @@ use super::schedule::Arrival;
 use super::shared::Shared;
 use super::window::{Now, OVERDUE_NS};
 use crate::clock::Clock;
+use crate::units::Duration;
 
 /// How often ended arrivals are handed over: the live view is at most this much behind.
 const HAND_OVER_NS: u64 = 50_000_000;
@@ -50,6 +52,10 @@ pub struct Batch {
     pub thread: u32,
     /// In the order in which they ended.
     pub samples: Vec<Sample>,
+    /// Connections opened.
+    pub opened: Vec<Opened>,
+    /// Of each class of errors that a load met for the first time on this thread, what it was.
+    pub examples: Vec<Example>,
     /// The present as of this batch.
     pub now: Now,
 }
@@ -95,6 +101,8 @@ pub struct Worker {
     manner: Manner,
     outbox: mpsc::Sender<Batch>,
     batch: Vec<Sample>,
+    opened: Vec<Opened>,
+    examples: Examples,
     buffer: Box<[u8]>,
     last_head: LastHead,
     scratch: Vec<u8>,
@@ -107,7 +115,7 @@ pub struct Worker {
     /// Shared connections with something to write: written once a turn, however many requests it had.
     unwritten: Vec<u32>,
     /// Connections opened so far, by which a host's addresses take turns.
-    opened: usize,
+    turns: usize,
     progress: Progress,
 }
 
@@ -130,6 +138,8 @@ impl Worker {
             unix_zero_ms,
             poll,
             flights: Flights::new(lanes.len()),
+            examples: Examples::new(lanes.len()),
+            opened: Vec::new(),
             pool: Pool::new(lanes.iter().map(|lane| lane.prepared.places.len())),
             lanes,
             control,
@@ -144,7 +154,7 @@ impl Worker {
             laid: Vec::new(),
             ended: Vec::new(),
             unwritten: Vec::new(),
-            opened: 0,
+            turns: 0,
             progress: Progress::default(),
         }
     }
@@ -157,12 +167,14 @@ impl Worker {
         let started_ns = self.clock.now_ns();
         let mut hand_over_ns = started_ns + HAND_OVER_NS;
         let mut ready = Vec::new();
+        let mut until_ns = u64::MAX;
         loop {
             for Switch { load, at_ns, schedule } in self.mailbox.switches() {
                 self.lanes[load].source.switch(at_ns, schedule);
             }
             self.look();
             let now_ns = self.release();
+            self.progress.looked(now_ns, until_ns);
             self.expire(now_ns);
             if now_ns >= hand_over_ns || self.batch.len() >= BATCH {
                 self.hand_over(now_ns);
@@ -172,7 +184,7 @@ impl Worker {
                 break;
             }
             self.write_shared();
-            let until_ns = self.wake_ns(now_ns).min(hand_over_ns);
+            until_ns = self.wake_ns(now_ns).min(hand_over_ns);
             let until_mono_ns = if until_ns <= now_ns { 0 } else { self.clock.to_mono(until_ns) };
             self.poll.wait(until_mono_ns, &mut ready).expect("an epoll of our own can be waited for");
             // First what came due while waiting: a full load's arrivals must not take the places that open
@@ -294,6 +306,7 @@ impl Worker {
             number: arrival.number,
             intended_ns,
             sent_ns: now_ns,
+            first_byte_ns: 0,
             connection: UNCARRIED,
             retried: false,
         });
@@ -326,8 +339,8 @@ impl Worker {
             return;
         }
         let place = &lane.prepared.places[address as usize];
-        let to = place.address(self.opened);
-        self.opened += 1;
+        let to = place.address(self.turns);
+        self.turns += 1;
         let (number, token) = self.pool.vacant();
         let limits = (lane.streams, lane.requests_each);
         let opened = match lane.streams {
@@ -340,12 +353,13 @@ impl Worker {
         });
         match watched {
             Ok(line) => {
-                self.pool.put(number, Link::new(line, (load as u32, address), lane.requests_each));
+                let link = Link::new(line, (load as u32, address), self.now_ns, lane.requests_each);
+                self.pool.put(number, link);
                 self.send(number, ticket);
             }
             Err(error) => {
                 self.pool.give_back(number);
-                self.land(ticket, Class::of(&error).end(), 0);
+                self.broke(ticket, address, true, Class::of(&error), Cause::of(&error));
             }
         }
     }
@@ -380,13 +394,26 @@ impl Worker {
         let Some(number) = self.pool.number(ready.token) else {
             return;
         };
-        match &mut self.pool.get(number).line {
+        let link = self.pool.get(number);
+        match &mut link.line {
             Line::Own(connection) => {
                 let event = connection.advance(ready, &mut self.buffer, &mut self.last_head);
                 if event == Event::Unfinished {
                     self.unfinished.push(ready);
                 }
-                self.look();
+                let securing = connection.stage() == Stage::Securing;
+                // An answer that comes at once has its first byte with its last.
+                let begun = connection.is_answering().then_some(link.ticket).flatten();
+                self.now_ns = self.clock.now_ns();
+                if securing && link.connected_ns == 0 {
+                    link.connected_ns = self.now_ns;
+                }
+                if let Some(ticket) = begun {
+                    let flight = self.flights.get_mut(ticket);
+                    if flight.first_byte_ns == 0 {
+                        flight.first_byte_ns = self.now_ns;
+                    }
+                }
                 self.follow(number, event);
             }
             Line::Shared(_) => self.attend_shared(number, ready),
@@ -402,6 +429,7 @@ impl Worker {
             Event::Pending | Event::Unfinished => {}
             Event::Connected => {
                 let ticket = link.ticket.expect("a connection is opened for a request");
+                self.opened.push(link.opened(self.now_ns));
                 self.send(number, ticket);
             }
             Event::Answered(answer) => {
@@ -419,6 +447,7 @@ impl Worker {
             Event::Broken(broken) => {
                 let ticket = link.ticket.take().expect("only what is under way breaks");
                 let (load, address) = (link.load as usize, link.address);
+                let connecting = matches!(link.line.stage(), Stage::Connecting | Stage::Securing);
                 self.close(number);
                 let flight = self.flights.get_mut(ticket);
                 let request = &self.lanes[load].prepared.requests[flight.request as usize];
@@ -429,7 +458,7 @@ impl Worker {
                     flight.retried = true;
                     self.open(load, address, ticket);
                 } else {
-                    self.land(ticket, broken.class.end(), 0);
+                    self.broke(ticket, address, connecting, broken.class, broken.cause);
                 }
             }
             Event::Closed => self.close(number),
@@ -438,10 +467,27 @@ impl Worker {
 
     fn answered(&mut self, ticket: Ticket, answer: Answer) {
         let flight = self.flights.get_mut(ticket);
-        let prepared = &self.lanes[flight.load as usize].prepared;
-        let good = prepared.expects(flight.request, answer.status);
-        let end = if good { End::Good(answer.status) } else { End::Bad(answer.status) };
-        self.land(ticket, end, answer.bytes);
+        let (load, request) = (flight.load, flight.request);
+        let lane = &self.lanes[load as usize];
+        if lane.prepared.expects(request, answer.status) {
+            self.land(ticket, End::Good(answer.status), answer.bytes);
+            return;
+        }
+        let address = lane.prepared.requests[request as usize].address;
+        self.examples.meet(load, Class::Status, self.now_ns, || {
+            case(lane, request, address).status(answer.status, lane.prepared.expected(request))
+        });
+        self.land(ticket, End::Bad(answer.status, Class::Status), answer.bytes);
+    }
+
+    /// Ends a request under way whose connection broke, or could not be had.
+    fn broke(&mut self, ticket: Ticket, address: u32, connecting: bool, class: Class, cause: Cause) {
+        let flight = self.flights.get_mut(ticket);
+        let (load, request) = (flight.load, flight.request);
+        let lane = &self.lanes[load as usize];
+        self.examples
+            .meet(load, class, self.now_ns, || case(lane, request, address).broken(connecting, cause));
+        self.land(ticket, class.end(), 0);
     }
 
     /// Ends a request under way.
@@ -452,20 +498,36 @@ impl Worker {
         self.note(load, end, (flight.intended_ns, flight.sent_ns, now_ns), bytes);
         self.lanes[load].source.ended(now_ns - self.begin_ns);
         if let Some(sample) = self.batch.last_mut() {
+            sample.request = flight.request;
             sample.retried = flight.retried;
+            sample.first_byte_ns = match end {
+                End::Good(_) | End::Bad(..) if flight.first_byte_ns == 0 => now_ns,
+                _ => flight.first_byte_ns,
+            };
         }
     }
 
     /// Notes how an arrival ended; the instants are when it was intended, sent and ended.
     fn note(&mut self, load: usize, end: End, (intended_ns, sent_ns, ended_ns): (u64, u64, u64), bytes: u64) {
         let slos = match end {
-            End::Good(status) | End::Bad(status) => {
+            End::Good(status) | End::Bad(status, _) => {
                 self.lanes[load].prepared.good_for(status, ended_ns - intended_ns)
             }
             _ => 0,
         };
         let load = load as u32;
-        self.batch.push(Sample { load, end, intended_ns, sent_ns, ended_ns, bytes, slos, retried: false });
+        self.batch.push(Sample {
+            load,
+            request: 0,
+            end,
+            intended_ns,
+            sent_ns,
+            first_byte_ns: 0,
+            ended_ns,
+            bytes,
+            slos,
+            retried: false,
+        });
     }
 
     /// Gives up what has run into its timeout.
@@ -476,14 +538,17 @@ impl Worker {
                 && flight.intended_ns.saturating_add(timeout_ns) <= now_ns
             {
                 let (number, sent_ns, request) = (flight.connection, flight.sent_ns, flight.request);
+                let address = self.lanes[load].prepared.requests[request as usize].address;
                 let class = if number == UNCARRIED {
-                    let address = self.lanes[load].prepared.requests[request as usize].address;
                     // The oldest first, mostly; one that was sent before and is to be sent again is not.
                     self.pool.queue(load, address as usize).retain(|other| *other != ticket);
                     Class::ConnectTimeout
                 } else {
                     self.give_up(number, ticket, sent_ns)
                 };
+                let lane = &self.lanes[load];
+                self.examples
+                    .meet(load as u32, class, now_ns, || case(lane, request, address).timed_out(class));
                 self.land(ticket, class.end(), 0);
             }
         }
@@ -497,14 +562,19 @@ impl Worker {
             Stage::Securing => Class::TlsTimeout,
             Stage::Busy | Stage::Idle => Class::AnswerTimeout,
         };
-        match line {
-            Line::Own(_) => self.close(number),
-            Line::Shared(shared) => {
-                shared.give_up(ticket, sent_ns);
-                self.settle(number);
+        let answering = match line {
+            Line::Own(connection) => {
+                let answering = connection.is_answering();
+                self.close(number);
+                answering
             }
-        }
-        class
+            Line::Shared(shared) => {
+                let answering = shared.give_up(ticket, sent_ns);
+                self.settle(number);
+                answering
+            }
+        };
+        if answering { Class::BodyTimeout } else { class }
     }
 
     /// Ends what is still under way when its grace is over, and drops what was due but is still unsent: the
@@ -549,6 +619,21 @@ impl Worker {
         };
         let samples = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH));
         // Nobody listens any more only when the generator was dropped: then there is nobody to tell.
-        let _ = self.outbox.send(Batch { thread: self.thread, samples, now });
+        let _ = self.outbox.send(Batch {
+            thread: self.thread,
+            samples,
+            opened: std::mem::take(&mut self.opened),
+            examples: self.examples.take(),
+            now,
+        });
+    }
+}
+
+/// What an example of an error tells of a request.
+fn case(lane: &Lane, request: u32, address: u32) -> Case<'_> {
+    Case {
+        request: lane.names.get(request as usize).map_or("", String::as_str),
+        to: &lane.prepared.places[address as usize].shown,
+        timeout: Duration::from_ns(lane.timeout_ns),
     }
 }

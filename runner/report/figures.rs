@@ -41,8 +41,8 @@ pub(super) fn figures(case: &Case<'_>) -> [Figure; 3] {
         },
         Figure {
             label: format!("p99 latency {during}"),
-            value: phase.and_then(p99).map_or_else(|| NO_DATA.into(), text::ms),
-            context: before.map_or_else(String::new, |before| compared(before, p99(before).map(text::ms))),
+            value: phase.and_then(p99).unwrap_or_else(|| NO_DATA.into()),
+            context: before.map_or_else(String::new, |before| compared(before, p99(before))),
         },
         recovery(case, broken.is_some()),
     ]
@@ -77,8 +77,10 @@ fn good(phase: &PhaseReport) -> Option<String> {
 }
 
 /// The slowest load's.
-fn p99(phase: &PhaseReport) -> Option<f64> {
-    phase.load.values().filter_map(|load| load.latency_ms).map(|latency| latency.p99).reduce(f64::max)
+fn p99(phase: &PhaseReport) -> Option<String> {
+    let slow = |load: &LoadReport| load.latency_ms.map_or(f64::NEG_INFINITY, |latency| latency.p99);
+    let slowest = phase.load.values().max_by(|one, other| slow(one).total_cmp(&slow(other)))?;
+    text::latency(slowest, "p99")
 }
 
 /// Room for a name in a figure's label.

@@ -27,6 +27,7 @@ pub fn render(case: &Case<'_>, _: Ink) -> String {
     tables::faults(&mut page, case);
     tables::slos(&mut page, case);
     tables::phases(&mut page, case);
+    tables::self_watch(&mut page, case);
     tables::environment(&mut page, case);
     footer(&mut page, case);
     page.finish()

@@ -9,6 +9,7 @@
 
 mod charts;
 mod figures;
+mod hlog;
 mod html;
 pub mod json;
 mod markup;
@@ -61,7 +62,7 @@ pub struct Format {
 }
 
 /// Every form of report.
-pub const FORMATS: [Format; 3] = [
+pub const FORMATS: [Format; 4] = [
     Format {
         name: "json",
         file: Some("report.json"),
@@ -73,6 +74,12 @@ pub const FORMATS: [Format; 3] = [
         file: Some("report.html"),
         about: "one page with plots and evidence, for people",
         render: html::render,
+    },
+    Format {
+        name: "hlog",
+        file: Some("run.hlog"),
+        about: "latencies as an HdrHistogram log, tagged by phase, request and outcome",
+        render: hlog::render,
     },
     Format {
         name: "terminal",

@@ -149,7 +149,7 @@ fn gather(entries: &[Entry]) -> Vec<Interval<'_>> {
 pub(super) struct Sum {
     /// What ended how.
     pub boxes: Boxes,
-    /// How long they took.
+    /// How long they took; of those cut off, how long at least.
     pub latency: Hist,
 }
 
@@ -164,6 +164,7 @@ pub(super) fn by_phase(entries: &[Entry], phases: &[PhaseReport]) -> Vec<Sum> {
             if let Some(at) = held_by {
                 sums[at].boxes.add(&stats.boxes);
                 sums[at].latency.merge(&stats.latency);
+                sums[at].latency.merge(&stats.censored);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The evidence below the plots: why, checks, faults, objectives, phases, and how to do it again.
 
+use std::collections::BTreeMap;
+
 use super::markup::Page;
 use super::text::{self, NAME_MAX_CHARS};
 use super::{Case, figures::breaks};
@@ -205,27 +207,66 @@ pub(super) fn phases(page: &mut Page, case: &Case<'_>) {
         }
     }
     page.raw("</tbody></table></div></div>");
+    let cut_off = |phase: &PhaseReport| phase.load.values().any(|load| !load.latency_at_least.is_empty());
+    if case.judgement.phases.iter().any(cut_off) {
+        page.raw(
+            "<p class=\"sub\">≥: among the requests cut off at the end, which would have taken longer.</p>",
+        );
+    }
+    requests(page, case);
     answers(page, case);
     page.raw("</section>");
+}
+
+/// Latency by request and outcome, where one number does not say it.
+fn requests(page: &mut Page, case: &Case<'_>) {
+    let parts = |load: &LoadReport| load.requests.values().map(BTreeMap::len).sum::<usize>();
+    if case.judgement.phases.iter().flat_map(|phase| phase.load.values()).all(|load| parts(load) < 2) {
+        return;
+    }
+    page.raw("<details><summary>Latency by request and outcome</summary>");
+    open(page, "Latency by request and outcome");
+    page.raw("<thead><tr><th scope=\"col\">Phase</th><th scope=\"col\">Load</th><th scope=\"col\">Request</th><th scope=\"col\">Outcome</th>");
+    for column in ["Requests", "p50", "p90", "p99", "p99.9", "Max"] {
+        page.element("<th scope=\"col\" class=\"n\">", column, "</th>");
+    }
+    page.raw("</tr></thead><tbody>");
+    for phase in &case.judgement.phases {
+        for (load, report) in &phase.load {
+            let rows = report.requests.iter().flat_map(|(request, outcomes)| {
+                outcomes.iter().map(move |(outcome, part)| (request, outcome, part))
+            });
+            for (request, outcome, part) in rows {
+                page.element("<tr><td>", &phase.name, "</td>").element("<td>", load, "</td>");
+                page.raw("<th scope=\"row\"><code>").prose(request).raw("</code></th>");
+                page.element("<td>", &outcome.word().replace('_', " "), "</td>");
+                page.element("<td class=\"n\">", &text::count(part.count), "</td>");
+                let values = part.latency_ms.map(|ms| [ms.p50, ms.p90, ms.p99, ms.p999, ms.max]);
+                for value in values.into_iter().flatten() {
+                    page.element("<td class=\"n\">", &text::ms(value), "</td>");
+                }
+                page.raw("</tr>");
+            }
+        }
+    }
+    page.raw("</tbody></table></div></details>");
 }
 
 fn phase_row(page: &mut Page, phase: &PhaseReport, load: &str, report: &LoadReport, broken: bool) {
     page.raw(if broken { "<tr class=\"broken\">" } else { "<tr>" });
     page.element("<th scope=\"row\">", &phase.name, "</th>").element("<td>", load, "</td>");
-    let latency = |pick: fn(&crate::verdict::Percentiles) -> f64| {
-        report.latency_ms.as_ref().map_or_else(|| NO_DATA.into(), |latency| text::ms(pick(latency)))
-    };
+    let latency = |name| text::latency(report, name).unwrap_or_else(|| NO_DATA.into());
     let good = text::share(report.good, report.scheduled - report.cut_off);
     for value in [
         format!("{:.1}–{:.1} s", phase.from_s, phase.to_s),
         text::count(report.scheduled),
         report.rate_per_s.map_or_else(|| NO_DATA.into(), text::rate),
         good.unwrap_or_else(|| NO_DATA.into()),
-        latency(|latency| latency.p50),
-        latency(|latency| latency.p90),
-        latency(|latency| latency.p99),
-        latency(|latency| latency.p999),
-        latency(|latency| latency.max),
+        latency("p50"),
+        latency("p90"),
+        latency("p99"),
+        latency("p999"),
+        latency("max"),
         text::count(report.bad),
         text::count(report.timed_out),
         text::count(report.failed),
@@ -239,9 +280,9 @@ fn phase_row(page: &mut Page, phase: &PhaseReport, load: &str, report: &LoadRepo
 
 /// Answers by status and failures by class, where there is more to say than `200`.
 fn answers(page: &mut Page, case: &Case<'_>) {
-    page.raw("<details><summary>Answers by status, failures by class</summary>");
-    open(page, "Answers and failures");
-    page.raw("<thead><tr><th scope=\"col\">Phase</th><th scope=\"col\">Load</th><th scope=\"col\">Answers</th><th scope=\"col\">Failures</th></tr></thead><tbody>");
+    page.raw("<details><summary>Answers by status, errors by class</summary>");
+    open(page, "Answers and errors");
+    page.raw("<thead><tr><th scope=\"col\">Phase</th><th scope=\"col\">Load</th><th scope=\"col\">Answers</th><th scope=\"col\">Errors</th></tr></thead><tbody>");
     for phase in &case.judgement.phases {
         for (load, report) in &phase.load {
             let statuses: Vec<_> = report
@@ -258,10 +299,96 @@ fn answers(page: &mut Page, case: &Case<'_>) {
             page.prose(&statuses.join(", ")).raw("</td><td>").prose(&errors.join(", ")).raw("</td></tr>");
         }
     }
-    page.raw("</tbody></table></div></details>");
+    page.raw("</tbody></table></div>");
+    examples(page, case);
+    page.raw("</details>");
 }
 
-/// Where it ran, how well the generator did, and the commands to do it again.
+/// What errors looked like: the first of each class of each load.
+fn examples(page: &mut Page, case: &Case<'_>) {
+    let mut first: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    for (load, report) in case.judgement.phases.iter().flat_map(|phase| &phase.load) {
+        for (class, text) in &report.examples {
+            first.entry((load, class)).or_insert(text);
+        }
+    }
+    if first.is_empty() {
+        return;
+    }
+    page.raw("<p class=\"sub\">One of each, as it first happened:</p><ul class=\"notes\">");
+    for ((load, class), text) in first {
+        page.raw("<li>").text(&text::clean(load, NAME_MAX_CHARS)).raw(", ");
+        page.text(&text::clean(class, 60)).raw(": <code>").prose(text).raw("</code></li>");
+    }
+    page.raw("</ul>");
+}
+
+/// What the generator saw of itself: whether its figures can be believed.
+pub(super) fn self_watch(page: &mut Page, case: &Case<'_>) {
+    let Some(generator) = &case.judgement.generator else { return };
+    let watch = &generator.watch;
+    page.raw("<section><h2>The generator about itself</h2>");
+    if !watch.warnings.is_empty() {
+        page.raw("<ul class=\"notes\">");
+        for warning in &watch.warnings {
+            page.raw("<li>").prose(warning).raw("</li>");
+        }
+        page.raw("</ul>");
+    }
+    page.raw("<dl class=\"environment\">");
+    let mut row = |name: &str, value: String| {
+        page.element("<div><dt>", &text::clean(name, NAME_MAX_CHARS), "</dt><dd>")
+            .text(&value)
+            .raw("</dd></div>");
+    };
+    let or_none = |value: Option<String>| value.unwrap_or_else(|| NO_DATA.into());
+    let lag = generator.send_lag_ms;
+    row("own delay", or_none(lag.map(|lag| format!("p99 {}, max {}", text::ms(lag.p99), text::ms(lag.max)))));
+    row("CPU", or_none(generator.cpu_ratio.map(|ratio| format!("{:.0}% of its cores", ratio * 100.0))));
+    let saturated = if generator.saturated { "yes: the figures mean little" } else { "no" };
+    row("saturated", saturated.into());
+    if !watch.threads.is_empty() {
+        let shares: Vec<_> = watch.threads.iter().map(|share| format!("{:.0}%", share * 100.0)).collect();
+        row("sending threads", format!("{}, using {} of a core each", shares.len(), shares.join(", ")));
+    }
+    if let Some(realtime) = watch.realtime {
+        row("real-time priority", if realtime { "yes" } else { "no" }.into());
+    }
+    if let Some(stall) = watch.longest_stall_ms {
+        row("longest stall", text::ms(stall));
+    }
+    if let Some(steal) = watch.steal_ratio {
+        row("CPU taken by the host (steal)", format!("{:.1}%", steal * 100.0));
+    }
+    for (name, room) in [("open files", watch.open_files), ("local ports", watch.ports)] {
+        if let Some(room) = room {
+            row(name, format!("{} of {}", text::count(room.most), text::count(room.limit)));
+        }
+    }
+    for (load, check) in &watch.arrivals {
+        let found = if check.poisson { "poisson as sent" } else { "not poisson as sent" };
+        let value =
+            format!("{found}: A² {:.2} of {} gaps, critical {:.2}", check.misfit, check.gaps, check.critical);
+        row(&format!("arrivals of {load}"), value);
+    }
+    for (load, check) in &watch.succession {
+        let value = if check.independent {
+            format!("independent of one another (rank correlation {:.2})", check.correlation)
+        } else {
+            format!(
+                "not independent (rank correlation {:.2}): each is worth {:.2} of one, and confidence intervals \
+                 are {:.1} times too narrow",
+                check.correlation,
+                check.worth,
+                1.0 / check.worth.max(1e-3).sqrt()
+            )
+        };
+        row(&format!("latencies of {load}"), value);
+    }
+    page.raw("</dl></section>");
+}
+
+/// Where it ran, and the commands to do it again.
 pub(super) fn environment(page: &mut Page, case: &Case<'_>) {
     let started = case.started;
     page.raw("<section><h2>Do it again</h2><pre tabindex=\"0\"><code>")
@@ -278,14 +405,6 @@ pub(super) fn environment(page: &mut Page, case: &Case<'_>) {
     row("chaos", &started.version);
     for (name, value) in &started.environment {
         row(&text::clean(name, NAME_MAX_CHARS), value);
-    }
-    if let Some(generator) = &case.judgement.generator {
-        let lag =
-            generator.send_lag_ms.map(|lag| format!("p99 {}, max {}", text::ms(lag.p99), text::ms(lag.max)));
-        row("generator's own delay", lag.as_deref().unwrap_or(NO_DATA));
-        let cpu = generator.cpu_ratio.map(|ratio| format!("{:.0}% of its cores", ratio * 100.0));
-        row("generator's CPU", cpu.as_deref().unwrap_or(NO_DATA));
-        row("generator saturated", if generator.saturated { "yes: the figures mean little" } else { "no" });
     }
     page.raw("</dl>");
     if !started.plan.notes.is_empty() {

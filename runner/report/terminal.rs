@@ -173,8 +173,8 @@ fn phase_row(name: &str, load: &LoadReport) -> String {
     row.push(' ');
     row.push_str(&right(&or_dash(load.rate_per_s.map(text::rate)), 8));
     row.push_str(&right(&or_dash(text::share(load.good, known)), 9));
-    row.push_str(&right(&or_dash(load.latency_ms.map(|latency| text::ms(latency.p50))), 9));
-    row.push_str(&right(&or_dash(load.latency_ms.map(|latency| text::ms(latency.p99))), 9));
+    row.push_str(&right(&or_dash(text::latency(load, "p50")), 9));
+    row.push_str(&right(&or_dash(text::latency(load, "p99")), 9));
     for (count, columns) in
         [(load.bad, 6), (load.timed_out, 6), (load.failed, 6), (load.dropped, 6), (load.cut_off, 5)]
     {
@@ -315,6 +315,11 @@ fn timings(judgement: &Judgement, ink: Ink) -> String {
     }
     if let Some(lag) = judgement.generator.as_ref().and_then(|generator| generator.send_lag_ms) {
         parts.push(format!("send lag p99 {}", text::ms(lag.p99)));
+    }
+    match judgement.generator.as_ref().map_or(0, |generator| generator.watch.warnings.len()) {
+        0 => {}
+        1 => parts.push("1 warning of the generator".into()),
+        several => parts.push(format!("{several} warnings of the generator")),
     }
     paint(&line(&parts.join(" · ")), Paint::Faint, ink)
 }

@@ -7,6 +7,7 @@
 use serde_json::Value;
 
 use crate::slo::search::End;
+use crate::verdict::LoadReport;
 
 /// The most characters of a name that is shown; the whole is in report.json.
 pub const NAME_MAX_CHARS: usize = 200;
@@ -51,6 +52,21 @@ pub fn ms(value: f64) -> String {
     } else {
         format!("{} µs", three_digits(value * 1e3))
     }
+}
+
+/// A latency percentile by its name in report.json, as `212 ms`, or `≥ 2.00 s` where it is a lower bound.
+pub fn latency(load: &LoadReport, name: &str) -> Option<String> {
+    let latency = load.latency_ms?;
+    let value = match name {
+        "p50" => latency.p50,
+        "p90" => latency.p90,
+        "p95" => latency.p95,
+        "p99" => latency.p99,
+        "p999" => latency.p999,
+        _ => latency.max,
+    };
+    let at_least = load.latency_at_least.iter().any(|bound| bound == name);
+    Some(if at_least { format!("≥ {}", ms(value)) } else { ms(value) })
 }
 
 /// A round time on an axis, given in milliseconds: `5 ms`, `1 s`, `200 µs`.

@@ -439,7 +439,10 @@ impl<'r> Live<'r> {
             self.scribe.note(Event::Tick(watch.tick(guards)))?;
         }
         let steady = watch.steady(now_ns, self.since_ns(), &self.probes);
-        self.steady_looked(steady.holds, now_ns)?;
+        // A search goes beyond the steady state on purpose.
+        if self.seek.is_none() {
+            self.steady_looked(steady.holds, now_ns)?;
+        }
         for check in &fired {
             self.scribe.note(Event::Guard { check: check.clone() })?;
         }

@@ -1,10 +1,11 @@
 //! Evaluating checks: a comparison, what was measured, and the answer or *no data*.
 
 use crate::event::Measured;
-use crate::load::record::Stats;
+use crate::load::censoring::{self, Cut};
+use crate::load::record::{Hist, Stats};
 use crate::spec::expr::{Check, Metric, Op, Outcome, Quantity, Series};
 use crate::spec::{Named, Slo};
-use crate::units::{Duration, Ratio};
+use crate::units::{Duration, NS_PER_S, Ratio};
 
 /// What a check is evaluated on.
 pub struct Sample<'s> {
@@ -38,16 +39,48 @@ pub fn measure(check: &Check, sample: &Sample<'_>) -> Measured {
         }
         (other, _) => Some(*other),
     };
-    let holds = match (value, threshold.map(number)) {
-        (Some(value), Some(threshold)) => Some(compare(check.op, value, threshold)),
+    let holds = match (&value, threshold.map(number)) {
+        (Some(value), Some(threshold)) => Some(value.holds(check.op, threshold)),
         _ => None,
     };
     Measured {
         check: check.text.clone(),
-        value: value.zip(threshold).map(|(value, threshold)| text_of(with_unit(value, threshold))),
+        value: value.zip(threshold).map(|(value, threshold)| value.text(threshold)),
         threshold: threshold
             .map_or_else(String::new, |threshold| format!("{} {}", check.op.sign(), text_of(threshold))),
         holds,
+    }
+}
+
+/// A measured value.
+#[derive(Clone, Copy)]
+struct Value {
+    /// The value, or the least it can be.
+    shown: f64,
+    /// True if it is that or more: it lies among requests that were cut off.
+    at_least: bool,
+    /// The least it can be, whatever became of those.
+    least: f64,
+}
+
+impl Value {
+    const fn exact(value: f64) -> Self {
+        Self { shown: value, at_least: false, least: value }
+    }
+
+    /// Compares it as cannot flatter: what may be longer is not below anything, and what may be shorter
+    /// is above only what its least is.
+    fn holds(self, op: Op, threshold: f64) -> bool {
+        match op {
+            Op::Gt | Op::Ge => compare(op, self.least, threshold),
+            Op::Lt | Op::Le | Op::Eq => !self.at_least && compare(op, self.shown, threshold),
+            Op::Ne => self.at_least || compare(op, self.shown, threshold),
+        }
+    }
+
+    fn text(self, like: Quantity) -> String {
+        let text = text_of(with_unit(self.shown, like));
+        if self.at_least { format!("≥ {text}") } else { text }
     }
 }
 
@@ -58,13 +91,39 @@ fn compare(op: Op, value: f64, threshold: f64) -> bool {
     op.holds(value, threshold)
 }
 
-fn value_of(check: &Check, sample: &Sample<'_>) -> Option<f64> {
+fn value_of(check: &Check, sample: &Sample<'_>) -> Option<Value> {
+    match &check.metric {
+        Metric::Quantile(quantile, series) => quantile_of(sample.stats, *series, *quantile),
+        Metric::Max(series) => quantile_of(sample.stats, *series, 1.0),
+        Metric::Mean(series) => {
+            let (ended, cut) = series_of(sample.stats, *series);
+            let mean_s = ended.mean_s().unwrap_or(0.0);
+            let ages_s = match cut {
+                Cut::Ages(ages) => ages.mean_s().unwrap_or(0.0),
+                Cut::Count(_) => 0.0,
+            };
+            let (ended, cut) = (ended.count() as f64, cut.count() as f64);
+            let least = (mean_s * ended + ages_s * cut) / (ended + cut);
+            (ended + cut > 0.0).then_some(Value { shown: least, at_least: cut > 0.0, least })
+        }
+        _ => exact_value_of(check, sample).map(Value::exact),
+    }
+}
+
+/// A quantile of a series, requests cut off counted as [`crate::load::censoring`] has it.
+fn quantile_of(stats: &Stats, series: Series, quantile: f64) -> Option<Value> {
+    let (ended, cut) = series_of(stats, series);
+    let seconds = |ns: u64| ns as f64 / NS_PER_S as f64;
+    let reached = censoring::quantile(ended, cut, quantile)?;
+    let least = if cut.count() == 0 { reached.ns } else { censoring::shortest(ended, cut, quantile)? };
+    Some(Value { shown: seconds(reached.ns), at_least: reached.at_least, least: seconds(least) })
+}
+
+fn exact_value_of(check: &Check, sample: &Sample<'_>) -> Option<f64> {
     let stats = sample.stats;
     let known = stats.boxes.known() + sample.overdue;
     match &check.metric {
-        Metric::Quantile(quantile, series) => series_of(stats, *series).quantile_s(*quantile),
-        Metric::Mean(series) => series_of(stats, *series).mean_s(),
-        Metric::Max(series) => series_of(stats, *series).max_s(),
+        Metric::Quantile(..) | Metric::Mean(_) | Metric::Max(_) => None,
         Metric::Rate(outcome) => {
             let count = count_of(stats, sample.overdue, *outcome) as f64;
             match check.threshold {
@@ -84,11 +143,16 @@ fn value_of(check: &Check, sample: &Sample<'_>) -> Option<f64> {
     }
 }
 
-const fn series_of(stats: &Stats, series: Series) -> &crate::load::record::Hist {
+/// The times of what ended, and what is known of what did not. Of journals that kept no ages, as those of
+/// older versions, only how many there were.
+fn series_of(stats: &Stats, series: Series) -> (&Hist, Cut<'_>) {
+    let cut_off = stats.boxes.cut_off;
     match series {
-        Series::Latency => &stats.latency,
-        Series::Service => &stats.service,
-        Series::SendLag => &stats.send_lag,
+        Series::Latency if stats.censored.count() == cut_off => (&stats.latency, Cut::Ages(&stats.censored)),
+        Series::Latency => (&stats.latency, Cut::Count(cut_off)),
+        Series::Service => (&stats.service, Cut::Count(cut_off)),
+        // A request cut off was sent all the same.
+        Series::SendLag => (&stats.send_lag, Cut::Count(0)),
     }
 }
 
@@ -211,6 +275,37 @@ mod tests {
         ] {
             assert_eq!(holds(metric, Op::Ge, Quantity::Share(0.0), &none, 0), None);
         }
+    }
+
+    #[test]
+    fn slow_requests_cut_off_count_against_a_percentile() {
+        let mut stats = stats(980, 0);
+        stats.latency.record_n(100_000_000, 980);
+        stats.boxes.cut_off = 20;
+        stats.censored.record_n(2_000_000_000, 20);
+        let text = |text: &str, stats: &Stats| {
+            let check = crate::spec::fragment(text).unwrap();
+            let measured = measure(&check, &Sample::of(stats, 1.0, &Named::default()));
+            (measured.value.unwrap(), measured.holds)
+        };
+        let bound = "≥ 2000ms".to_owned();
+        assert_eq!(text("p99(latency) < 300ms", &stats), (bound.clone(), Some(false)));
+        assert_eq!(text("p99(latency) < 10s", &stats), (bound.clone(), Some(false)), "it may be longer");
+        assert_eq!(text("p99(latency) > 1s", &stats), (bound.clone(), Some(true)));
+        assert_eq!(text("max(latency) < 10s", &stats).1, Some(false));
+        assert_eq!(text("mean(latency) > 130ms", &stats), ("≥ 138ms".to_owned(), Some(true)));
+        assert_eq!(text("p98(latency) < 300ms", &stats), ("100ms".to_owned(), Some(true)));
+        assert_eq!(
+            text("p99(send_lag) < 1s", &{
+                stats.send_lag.record_n(1_000_000, 1_000);
+                stats.clone()
+            })
+            .1,
+            Some(true)
+        );
+        // A journal that has only their number.
+        stats.censored = Hist::default();
+        assert_eq!(text("p99(latency) < 300ms", &stats), ("≥ 100ms".to_owned(), Some(false)));
     }
 
     #[test]

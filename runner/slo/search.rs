@@ -11,6 +11,9 @@ use crate::units::{Rate, Ratio};
 /// How much each trial's rate is above the last one's, as long as all of them hold.
 const GROWTH: f64 = 2.0;
 
+/// How often trials that say nothing are repeated, all together.
+const REPEATS: u32 = 3;
+
 /// What a trial came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -18,7 +21,8 @@ pub enum Answer {
     Held,
     /// A check did not hold, or there was nothing to measure.
     Broke,
-    /// The generator could not keep the rate, so the trial says nothing of the system.
+    /// The generator could not keep the rate, so the trial says nothing of the system. It is repeated, since
+    /// a hiccup of this machine is no limit of it.
     Unfit,
 }
 
@@ -56,13 +60,14 @@ pub struct Search {
     held: Option<f64>,
     broke: Option<f64>,
     trying: f64,
+    repeats: u32,
 }
 
 impl Search {
     /// A search between two rates, until held and broken ones are no further apart than `within`.
     pub const fn new(from: Rate, to: Rate, within: Ratio) -> Self {
         let (from, to) = (from.as_per_s(), to.as_per_s());
-        Self { from, to, within: within.get(), held: None, broke: None, trying: from }
+        Self { from, to, within: within.get(), held: None, broke: None, trying: from, repeats: 0 }
     }
 
     /// The rate to try now.
@@ -85,7 +90,11 @@ impl Search {
         match answer {
             Answer::Held => self.held = Some(self.trying),
             Answer::Broke => self.broke = Some(self.trying),
-            Answer::Unfit => return Next::Over(End::Generator),
+            Answer::Unfit if self.repeats == REPEATS => return Next::Over(End::Generator),
+            Answer::Unfit => {
+                self.repeats += 1;
+                return Next::Try(self.trying());
+            }
         }
         self.trying = match (self.held, self.broke) {
             (None, _) => return Next::Over(End::Nothing),
@@ -113,7 +122,7 @@ impl Search {
             gap = (gap / 2.0 + ROUNDING).min(gap * 0.9);
             down += 1.0;
         }
-        (up + down).min(MOST) as u32
+        (up + down).min(MOST) as u32 + REPEATS
     }
 }
 
@@ -158,6 +167,18 @@ mod tests {
             (end, search.held(), search.broke()),
             (End::Found, Some(Rate::per_s(1_230.0)), Some(Rate::per_s(1_280.0)))
         );
+    }
+
+    #[test]
+    fn a_trial_that_says_nothing_is_repeated() {
+        let mut search = Search::new(Rate::per_s(100.0), Rate::per_s(200.0), Ratio::new(0.5));
+        let again = |rate| Next::Try(Rate::per_s(rate));
+        assert_eq!(search.answer(Answer::Unfit), again(100.0));
+        assert_eq!(search.answer(Answer::Held), again(200.0));
+        assert_eq!(search.answer(Answer::Unfit), again(200.0));
+        assert_eq!(search.answer(Answer::Unfit), again(200.0));
+        assert_eq!(search.answer(Answer::Unfit), Next::Over(End::Generator));
+        assert_eq!((search.held(), search.broke()), (Some(Rate::per_s(100.0)), None));
     }
 
     proptest! {

@@ -12,14 +12,8 @@ use crate::units::{Rate, Ratio};
 pub(super) fn capacities(plan: &Plan, line: &Timeline<'_>) -> Vec<CapacityReport> {
     let mut reports: Vec<CapacityReport> = Vec::new();
     for found in &line.capacities {
-        let Some(phase) = line.phases.iter().rev().find(|phase| phase.from_ns <= found.t_ns) else {
-            continue;
-        };
-        let trials: Vec<&Trial<'_>> = line
-            .trials
-            .iter()
-            .filter(|trial| phase.from_ns <= trial.from_ns && trial.to_ns <= found.t_ns)
-            .collect();
+        let Some(phase) = line.phases.get(found.phase) else { continue };
+        let trials: Vec<&Trial<'_>> = line.trials.iter().filter(|trial| trial.phase == found.phase).collect();
         let faulty = plan.phase(phase.name).is_some_and(|planned| !planned.faults.is_empty());
         let healthy = reports.iter().find(|report| report.load == found.load && !report.with_fault);
         let against = healthy.filter(|_| faulty && found.end != End::Time);
@@ -87,13 +81,11 @@ fn sentence(end: End, held: Option<Rate>, broke: Option<Rate>, trials: &[&Trial<
     let note = match end {
         End::Found | End::Nothing => String::new(),
         End::Top => "; a lower bound, since nothing higher was to be tried".into(),
-        End::Generator => match trials.last() {
-            Some(trial) => {
-                let why = why(trial).unwrap_or_default();
-                format!("; a lower bound, since at {} {why}", trial.rate)
-            }
-            None => "; a lower bound".into(),
-        },
+        End::Generator => {
+            let bound = if held.is_some() { "; a lower bound, since" } else { ";" };
+            let last = trials.last().and_then(|trial| Some((trial.rate, why(trial)?)));
+            last.map_or_else(String::new, |(rate, why)| format!("{bound} at {rate} {why}"))
+        }
         End::Time => "; the phase ended before the search did".into(),
     };
     format!("{holds}{breaks}{note}")
@@ -113,6 +105,126 @@ fn rounded_up(share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Entry, Event};
+
+    /// A phase's search as the journal has it: rates tried, each with requests, those not good, and whether
+    /// it held (nothing: it could not be sent).
+    type Tried = &'static [(f64, u64, u64, Option<bool>)];
+
+    /// The verdict and the capacities of a run with a search without a fault and one with.
+    fn judged(searches: [(End, Tried); 2]) -> crate::verdict::Judgement {
+        let phase = "{ at_most: 5m, find_rate: { load: users, from: 100/s, to: 900/s, holds: [ p99(latency) < 50ms ] } }";
+        let text = format!(
+            "experiment: it holds\nload: {{ users: {{ rate: 50/s, requests: [ {{ get: 'http://127.0.0.1/' }} ] }} }}\n\
+             phases:\n  healthy: {phase}\n  broken: {phase}\n"
+        );
+        let input = crate::spec::Input { text, ..Default::default() };
+        let experiment = crate::spec::parse(&input).unwrap_or_else(|problems| panic!("{problems}"));
+        let mut plan = crate::plan::build(&experiment, &Default::default()).unwrap();
+        plan.phases[1].faults = vec![0];
+        let mut entries = Vec::new();
+        let mut t_ns = 0;
+        let mut note = |t_ns: u64, event| entries.push(Entry { t_ns, event });
+        for (name, (end, tried)) in ["healthy", "broken"].into_iter().zip(searches) {
+            note(t_ns, Event::Phase { name: Some(name.into()), at_ns: t_ns });
+            let (mut held, mut broke) = (None, None);
+            for (rate, requests, not_good, holds) in tried {
+                let (rate, from_ns, to_ns) = (Rate::per_s(*rate), t_ns + 1, t_ns + 1_000_000_000);
+                t_ns = to_ns;
+                match holds {
+                    Some(true) => held = Some(rate),
+                    Some(false) => broke = Some(rate),
+                    None => {}
+                }
+                let check = Measured {
+                    check: "p99(latency) < 50ms".into(),
+                    value: Some("61ms".into()),
+                    threshold: "< 50ms".into(),
+                    holds: *holds,
+                };
+                note(
+                    t_ns,
+                    Event::Trial {
+                        load: "users".into(),
+                        rate,
+                        from_ns,
+                        to_ns,
+                        requests: *requests,
+                        not_good: *not_good,
+                        holds: *holds,
+                        unfit: holds.is_none().then(|| "80 of 400 requests were sent".into()),
+                        checks: vec![check],
+                    },
+                );
+            }
+            note(t_ns, Event::Capacity { load: "users".into(), end, held, broke });
+        }
+        note(t_ns, Event::Phase { name: None, at_ns: t_ns });
+        note(t_ns, Event::Finished);
+        crate::verdict::judge(&plan, &entries)
+    }
+
+    #[test]
+    fn a_fault_costs_a_share_of_the_capacity() {
+        let healthy: Tried = &[(400.0, 6_250, 0, Some(true)), (420.0, 6_500, 700, Some(false))];
+        let broken: Tried = &[(100.0, 500, 1, Some(true)), (104.0, 500, 300, Some(false))];
+        let judgement = judged([(End::Found, healthy), (End::Found, broken)]);
+        assert_eq!(judgement.exit_code, 0, "{:?}", judgement.reasons);
+        let [first, second] = judgement.capacities.as_slice() else { panic!("two searches") };
+        assert_eq!(
+            first.sentence,
+            "400/s held (0 of 6250 not good: below 0.048% with 95% confidence); at 420/s p99(latency) < 50ms was 61ms"
+        );
+        assert_eq!((first.lost_ratio, second.lost_ratio), (None, Some(0.75)));
+        assert_eq!(
+            crate::report::text::capacity(second),
+            "users holds 100/s, not 104/s: 75% less than in healthy"
+        );
+        assert_eq!(
+            second.trials.iter().map(|trial| trial.held).collect::<Vec<_>>(),
+            [Some(true), Some(false)]
+        );
+    }
+
+    #[test]
+    fn what_is_only_a_bound_says_so_and_what_has_no_answer_is_no_pass() {
+        let held: Tried = &[(100.0, 500, 0, Some(true))];
+        let unsent: Tried = &[(100.0, 500, 0, Some(true)), (200.0, 80, 0, None)];
+        let broken: Tried = &[(100.0, 500, 40, Some(false))];
+        let never: Tried = &[(100.0, 80, 0, None)];
+        for (end, tried, exit, sentence) in [
+            (
+                End::Top,
+                held,
+                0,
+                "100/s held (0 of 500 not good: below 0.6% with 95% confidence); a lower bound, since nothing higher was to be tried",
+            ),
+            (
+                End::Generator,
+                unsent,
+                0,
+                "100/s held (0 of 500 not good: below 0.6% with 95% confidence); a lower bound, since at 200/s this machine could not send it: 80 of 400 requests were sent",
+            ),
+            (
+                End::Generator,
+                never,
+                5,
+                "no rate held; at 100/s this machine could not send it: 80 of 400 requests were sent",
+            ),
+            (End::Nothing, broken, 1, "no rate held; at 100/s p99(latency) < 50ms was 61ms"),
+            (
+                End::Time,
+                held,
+                5,
+                "100/s held (0 of 500 not good: below 0.6% with 95% confidence); the phase ended before the search did",
+            ),
+        ] {
+            let judgement = judged([(end, tried), (end, tried)]);
+            assert_eq!(judgement.exit_code, exit, "{end:?}: {:?}", judgement.reasons);
+            assert_eq!(judgement.capacities[1].sentence, sentence);
+            assert_eq!(judgement.capacities[1].lost_ratio, None, "{end:?}: a bound can't be compared");
+        }
+    }
 
     #[test]
     fn bounds_are_never_rounded_to_the_better() {

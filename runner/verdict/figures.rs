@@ -3,26 +3,82 @@
 use std::collections::BTreeMap;
 
 use super::timeline::{StepFate, Timeline};
-use super::{FaultReport, FaultTarget, GeneratorReport, LoadReport, Percentiles};
+use super::{
+    Confidence, FaultReport, FaultTarget, GeneratorReport, Interval, LoadReport, PartReport, Percentiles,
+};
 use crate::event::Evidence;
-use crate::load::record::{Hist, Stats};
+use crate::load::censoring::{self, Cut};
+use crate::load::record::{Hist, Outcome, Stats};
 use crate::plan::FaultPlan;
+use crate::statistics::quantile_ranks;
 use crate::units::NS_PER_S;
 
+/// The quantiles of [`Percentiles`], by name.
+const QUANTILES: [(&str, f64); 6] =
+    [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p999", 0.999), ("max", 1.0)];
+
+/// How sure confidence intervals are.
+const CONFIDENCE: f64 = 0.95;
+
 pub(super) fn percentiles(hist: &Hist) -> Option<Percentiles> {
-    let ms = |quantile| hist.quantile_ns(quantile).map(|ns| ns as f64 / 1e6);
-    Some(Percentiles {
-        p50: ms(0.5)?,
-        p90: ms(0.9)?,
-        p95: ms(0.95)?,
-        p99: ms(0.99)?,
-        p999: ms(0.999)?,
-        max: ms(1.0)?,
+    censored_percentiles(hist, Cut::Count(0)).map(|(percentiles, _)| percentiles)
+}
+
+/// Percentiles of what ended and what was cut off, with the names of those that are lower bounds.
+fn censored_percentiles(ended: &Hist, cut: Cut<'_>) -> Option<(Percentiles, Vec<String>)> {
+    let mut bounds = Vec::new();
+    let mut values = [0.0; QUANTILES.len()];
+    for (value, (name, quantile)) in values.iter_mut().zip(QUANTILES) {
+        let reached = censoring::quantile(ended, cut, quantile)?;
+        *value = ms(reached.ns);
+        if reached.at_least {
+            bounds.push(name.to_owned());
+        }
+    }
+    let [p50, p90, p95, p99, p999, max] = values;
+    Some((Percentiles { p50, p90, p95, p99, p999, max }, bounds))
+}
+
+fn ms(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}
+
+/// Where the percentiles of what the requests are a sample of lie, with 95% confidence. Requests cut off
+/// are longer than those that ended.
+fn confidence(ended: &Hist, cut_off: u64) -> Option<Confidence> {
+    let n = ended.count() + cut_off;
+    let interval = |quantile| {
+        let ranks = quantile_ranks(n, quantile, CONFIDENCE);
+        let at = |rank: Option<u64>| {
+            rank.filter(|rank| *rank <= ended.count()).and_then(|rank| censoring::at_rank(ended, rank))
+        };
+        // A histogram says a value's bucket: its lower end below, its upper end above.
+        let open = ended.open();
+        Interval { low: at(ranks.low).map(|ns| ms(open.lowest_equivalent(ns))), high: at(ranks.high).map(ms) }
+    };
+    (n > 0).then(|| Confidence {
+        p50: interval(0.5),
+        p90: interval(0.9),
+        p95: interval(0.95),
+        p99: interval(0.99),
+        p999: interval(0.999),
     })
 }
 
-pub(super) fn load_report(stats: &Stats, seconds: f64) -> LoadReport {
+/// What a load measured. `examples` are those of the whole run: a class met before is not told again.
+pub(super) fn load_report(stats: &Stats, seconds: f64, examples: &BTreeMap<String, String>) -> LoadReport {
     let boxes = stats.boxes;
+    let cut = if stats.censored.count() == boxes.cut_off {
+        Cut::Ages(&stats.censored)
+    } else {
+        Cut::Count(boxes.cut_off)
+    };
+    let (latency_ms, latency_at_least) = censored_percentiles(&stats.latency, cut).unzip();
+    let mut requests: BTreeMap<String, BTreeMap<Outcome, PartReport>> = BTreeMap::new();
+    for (request, outcome, hist) in stats.parts() {
+        let part = PartReport { count: hist.count(), latency_ms: percentiles(hist) };
+        requests.entry(request.to_owned()).or_default().insert(outcome, part);
+    }
     LoadReport {
         scheduled: boxes.scheduled(),
         good: boxes.good,
@@ -32,11 +88,23 @@ pub(super) fn load_report(stats: &Stats, seconds: f64) -> LoadReport {
         dropped: boxes.dropped,
         cut_off: boxes.cut_off,
         rate_per_s: (seconds > 0.0).then(|| boxes.scheduled() as f64 / seconds),
-        latency_ms: percentiles(&stats.latency),
+        latency_ms,
+        latency_at_least: latency_at_least.unwrap_or_default(),
+        latency_confidence_ms: confidence(&stats.latency, boxes.cut_off),
         service_ms: percentiles(&stats.service),
         send_lag_ms: percentiles(&stats.send_lag),
+        first_byte_ms: percentiles(&stats.first_byte),
+        connect_ms: percentiles(&stats.connect),
+        tls_ms: percentiles(&stats.tls),
+        cut_off_age_ms: percentiles(&stats.censored),
+        requests,
         statuses: stats.statuses.clone(),
         errors: stats.errors.clone(),
+        examples: examples
+            .iter()
+            .filter(|(class, _)| stats.errors.contains_key(*class))
+            .map(|(class, text)| (class.clone(), text.clone()))
+            .collect(),
     }
 }
 
@@ -48,6 +116,7 @@ pub(super) fn generator_report(line: &Timeline<'_>) -> Option<GeneratorReport> {
         send_lag_ms: percentiles(&lag),
         cpu_ratio: generator.cpu_ratio,
         saturated: generator.saturated,
+        watch: generator.watch.clone(),
     })
 }
 

@@ -109,10 +109,15 @@ impl Court<'_> {
 
     fn phases(&mut self) -> Vec<PhaseReport> {
         let mut reports = Vec::new();
+        let examples = self.line.examples();
+        let none = BTreeMap::new();
         for phase in &self.line.phases {
             let stats = self.line.stats(phase.from_ns, phase.to_ns);
             let seconds = (phase.to_ns - phase.from_ns) as f64 / 1e9;
-            let load = stats.iter().map(|(name, stats)| ((*name).to_owned(), load_report(stats, seconds)));
+            let load = stats.iter().map(|(name, stats)| {
+                let examples = examples.get(name).unwrap_or(&none);
+                ((*name).to_owned(), load_report(stats, seconds, examples))
+            });
             reports.push(PhaseReport {
                 name: phase.name.into(),
                 from_s: phase.from_ns as f64 / 1e9,

@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::event::SelfWatch;
+use crate::load::record::Outcome;
 use crate::slo::search::End;
 
 /// The format of report.json.
@@ -185,7 +187,7 @@ pub struct PhaseReport {
 }
 
 /// What a load measured in a phase. `scheduled` is the sum of the six boxes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LoadReport {
     /// Arrivals whose intended instant lies in the phase.
     pub scheduled: u64,
@@ -203,16 +205,75 @@ pub struct LoadReport {
     pub cut_off: u64,
     /// Scheduled arrivals a second; null for a phase of no length.
     pub rate_per_s: Option<f64>,
-    /// From the intended instant to the end; null if nothing ended.
+    /// From the intended instant to the end, requests cut off taken for longer than any that ended; null if
+    /// nothing was sent.
     pub latency_ms: Option<Percentiles>,
+    /// Which of `latency_ms` are among requests cut off: at least that long, and how long is not known.
+    #[serde(default)]
+    pub latency_at_least: Vec<String>,
+    /// Where the percentiles of latency lie with 95% confidence, by order statistics, if one request's
+    /// latency tells nothing of the next one's (see `generator.watch.succession`).
+    #[serde(default)]
+    pub latency_confidence_ms: Option<Confidence>,
     /// From sending to the end; null if nothing ended.
     pub service_ms: Option<Percentiles>,
     /// From the intended instant to sending; null if nothing was sent.
     pub send_lag_ms: Option<Percentiles>,
+    /// From the intended instant to the first byte of the answer; null if nothing was answered.
+    #[serde(default)]
+    pub first_byte_ms: Option<Percentiles>,
+    /// How long connecting took; null if no connection was opened.
+    #[serde(default)]
+    pub connect_ms: Option<Percentiles>,
+    /// How long TLS handshakes took; null without any.
+    #[serde(default)]
+    pub tls_ms: Option<Percentiles>,
+    /// How long requests cut off had been under way, from the intended instant; null if there were none.
+    #[serde(default)]
+    pub cut_off_age_ms: Option<Percentiles>,
+    /// Latency by the request's name and by outcome, of those that ended.
+    #[serde(default)]
+    pub requests: BTreeMap<String, BTreeMap<Outcome, PartReport>>,
     /// Answers by status code.
     pub statuses: BTreeMap<u16, u64>,
-    /// Failures by class.
+    /// Requests that were not good, by class; those dropped or cut off are in none.
     pub errors: BTreeMap<String, u64>,
+    /// By class of `errors`, what one of them looked like, of this phase or another.
+    #[serde(default)]
+    pub examples: BTreeMap<String, String>,
+}
+
+/// One request and outcome of a load.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PartReport {
+    /// How many ended so.
+    pub count: u64,
+    /// How long they took, from the intended instant.
+    pub latency_ms: Option<Percentiles>,
+}
+
+/// Confidence intervals of percentiles in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Confidence {
+    /// The median.
+    pub p50: Interval,
+    /// 90%.
+    pub p90: Interval,
+    /// 95%.
+    pub p95: Interval,
+    /// 99%.
+    pub p99: Interval,
+    /// 99.9%.
+    pub p999: Interval,
+}
+
+/// A confidence interval in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Interval {
+    /// Its lower end; null: too few requests to say.
+    pub low: Option<f64>,
+    /// Its upper end; null: too few requests to say.
+    pub high: Option<f64>,
 }
 
 /// Percentiles in milliseconds.
@@ -298,4 +359,7 @@ pub struct GeneratorReport {
     pub cpu_ratio: Option<f64>,
     /// True if it could not keep its schedule well enough for the figures to mean anything.
     pub saturated: bool,
+    /// What else it saw of itself and its machine.
+    #[serde(default)]
+    pub watch: SelfWatch,
 }

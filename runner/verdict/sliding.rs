@@ -25,10 +25,10 @@ impl<'i> Sliding<'i> {
     /// Moves on to `first..last`, neither of which is before where it was.
     fn advance(&mut self, first: usize, last: usize) {
         for interval in &self.intervals[self.first..first.min(self.last)] {
-            self.stats.take_away(interval.stats);
+            self.stats.take_counts_away(interval.stats);
         }
         for interval in &self.intervals[first.max(self.last)..last] {
-            self.stats.merge(interval.stats);
+            self.stats.add_counts(interval.stats);
         }
         (self.first, self.last) = (first, last);
     }

@@ -47,6 +47,8 @@ pub(super) struct Interval<'j> {
 
 /// A rate that was tried.
 pub(super) struct Trial<'j> {
+    /// The phase it was tried in, as an index.
+    pub phase: usize,
     pub rate: Rate,
     pub from_ns: u64,
     pub to_ns: u64,
@@ -59,7 +61,8 @@ pub(super) struct Trial<'j> {
 
 /// The end of a search for the highest rate.
 pub(super) struct Capacity<'j> {
-    pub t_ns: u64,
+    /// The phase that searched, as an index.
+    pub phase: usize,
     pub load: &'j str,
     pub end: End,
     pub held: Option<Rate>,
@@ -145,6 +148,7 @@ impl<'j> Timeline<'j> {
             }
             Event::Trial { rate, from_ns, to_ns, requests, not_good, holds, unfit, checks, .. } => {
                 self.trials.push(Trial {
+                    phase: self.phases.len().saturating_sub(1),
                     rate: *rate,
                     from_ns: *from_ns,
                     to_ns: *to_ns,
@@ -156,7 +160,8 @@ impl<'j> Timeline<'j> {
                 });
             }
             Event::Capacity { load, end, held, broke } => {
-                self.capacities.push(Capacity { t_ns, load, end: *end, held: *held, broke: *broke });
+                let phase = self.phases.len().saturating_sub(1);
+                self.capacities.push(Capacity { phase, load, end: *end, held: *held, broke: *broke });
             }
             Event::Generator(generator) => self.generator = Some(generator),
             Event::Finished => self.finished = true,
@@ -230,6 +235,18 @@ impl<'j> Timeline<'j> {
             let middle = interval.from_ns.midpoint(interval.to_ns);
             if (from_ns..to_ns).contains(&middle) {
                 by_load.entry(interval.load).or_default().merge(interval.stats);
+            }
+        }
+        by_load
+    }
+
+    /// What each load's errors looked like, by class, over the whole run.
+    pub fn examples(&self) -> BTreeMap<&'j str, BTreeMap<String, String>> {
+        let mut by_load = BTreeMap::<_, BTreeMap<String, String>>::new();
+        for interval in &self.intervals {
+            for (class, text) in &interval.stats.examples {
+                let examples = by_load.entry(interval.load).or_default();
+                examples.entry(class.clone()).or_insert_with(|| text.clone());
             }
         }
         by_load

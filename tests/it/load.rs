@@ -10,8 +10,8 @@ use std::time::Duration as StdDuration;
 
 use chaos::clock::Clock;
 use chaos::error::{Exit, Span};
-use chaos::load::record::{Boxes, Stats};
-use chaos::load::schedule::Schedule;
+use chaos::load::record::{Boxes, Outcome, Stats};
+use chaos::load::schedule::{Arrival, Schedule};
 use chaos::load::worker::{self, Pacing};
 use chaos::load::{Endpoints, Generator, Interval, Setup};
 use chaos::plan::LoadPlan;
@@ -72,7 +72,7 @@ async fn run_with(
     every_50_ms: impl FnMut(&Generator, Clock, u64),
 ) -> Ran {
     let ran = run_set_up(plan, server, length_ms, Setup::default(), every_50_ms).await;
-    check_ledger(plan, &ran);
+    check_ledger(Schedule::of(plan), &ran);
     ran
 }
 
@@ -108,16 +108,14 @@ async fn run_set_up(
 
 /// Every interval holds exactly the arrivals that the schedule intends in it: none lost, none twice, none
 /// elsewhere, however they ended.
-fn check_ledger(plan: &LoadPlan, ran: &Ran) {
+fn check_ledger(schedule: impl Iterator<Item = Arrival>, ran: &Ran) {
     let mut by_place: BTreeMap<(u64, u64), u64> = BTreeMap::new();
     for interval in &ran.intervals {
         *by_place.entry((interval.from_ns, interval.to_ns)).or_default() += interval.stats.boxes.scheduled();
     }
     let end_ns = by_place.keys().map(|(_, to)| *to).max().unwrap_or(0);
-    let intended: Vec<u64> = Schedule::of(plan)
-        .map(|arrival| ran.begin_ns + arrival.at_ns)
-        .take_while(|at_ns| *at_ns < end_ns)
-        .collect();
+    let intended: Vec<u64> =
+        schedule.map(|arrival| ran.begin_ns + arrival.at_ns).take_while(|at_ns| *at_ns < end_ns).collect();
     for ((from_ns, to_ns), count) in &by_place {
         let expected = intended.iter().filter(|at_ns| (from_ns..to_ns).contains(at_ns)).count() as u64;
         assert_eq!(*count, expected, "arrivals in {from_ns}..{to_ns}");
@@ -130,14 +128,20 @@ fn check_ledger(plan: &LoadPlan, ran: &Ran) {
     assert_eq!(ran.total.service.count(), ended, "service time is of what was sent and ended");
     assert_eq!(ran.total.send_lag.count(), ended + cut_off, "send lag is of what was sent");
     assert_eq!(ran.total.statuses.values().sum::<u64>(), good + bad);
-    assert_eq!(ran.total.errors.values().sum::<u64>(), timed_out + failed);
+    assert_eq!(ran.total.errors.values().sum::<u64>(), bad + timed_out + failed);
+    assert_eq!(ran.total.censored.count(), cut_off, "what is cut off has an age");
+    let parts = |wanted| ran.total.parts().filter(|part| part.1 == wanted).map(|part| part.2.count()).sum();
+    let by_outcome: [u64; 4] = Outcome::ALL.map(parts);
+    assert_eq!(by_outcome, [good, bad, timed_out, failed], "parts are all of it");
+    assert!(ran.total.first_byte.count() >= good + bad, "an answer has a first byte");
+    assert!(ran.total.errors.keys().eq(ran.total.examples.keys()), "{:?}", ran.total.examples);
 }
 
 /// Which box everything must be in.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Box_ {
     Good,
-    Bad,
+    Bad(&'static str),
     TimedOut(&'static str),
     Failed(&'static str),
 }
@@ -148,7 +152,7 @@ async fn check_box(manner: Manner, requests: Vec<Request>, expected: Box_) {
     let Boxes { good, bad, timed_out, failed, dropped, cut_off } = ran.total.boxes;
     let (in_box, class) = match expected {
         Box_::Good => (good, None),
-        Box_::Bad => (bad, None),
+        Box_::Bad(class) => (bad, Some(class)),
         Box_::TimedOut(class) => (timed_out, Some(class)),
         Box_::Failed(class) => (failed, Some(class)),
     };
@@ -157,7 +161,12 @@ async fn check_box(manner: Manner, requests: Vec<Request>, expected: Box_) {
     assert_eq!(in_box, scheduled, "{manner:?}: {:?} {:?}", ran.total.boxes, ran.total.errors);
     if let Some(class) = class {
         assert_eq!(ran.total.errors, BTreeMap::from([(class.to_owned(), in_box)]), "{manner:?}");
+        let example = &ran.total.examples[class];
+        let (to, request) = (server.address.to_string(), "GET /path");
+        assert!(example.contains(&to) || example.contains(request), "{manner:?}: {example}");
     }
+    let opens = !matches!(manner, Manner::Refuse | Manner::NoAccept);
+    assert_eq!(ran.total.connect.count() > 0, opens, "{manner:?}: connections are timed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,7 +174,7 @@ async fn every_end_has_its_box() {
     let url = "http://sut.lab/path";
     let manners = [
         (Manner::Answer { delay_ms: 1 }, Box_::Good),
-        (Manner::Status(404), Box_::Bad),
+        (Manner::Status(404), Box_::Bad("unexpected: status")),
         (Manner::Status(204), Box_::Good),
         (Manner::Chunked, Box_::Good),
         (Manner::Interim, Box_::Good),
@@ -183,8 +192,8 @@ async fn every_end_has_its_box() {
         (Manner::BadChunk, Box_::Failed("protocol")),
         (Manner::EndlessHeaders, Box_::Failed("protocol")),
         (Manner::Stall, Box_::TimedOut("timeout: answer")),
-        (Manner::Drip, Box_::TimedOut("timeout: answer")),
-        (Manner::LongLength, Box_::TimedOut("timeout: answer")),
+        (Manner::Drip, Box_::TimedOut("timeout: body")),
+        (Manner::LongLength, Box_::TimedOut("timeout: body")),
         (Manner::NoAccept, Box_::TimedOut("timeout: connect")),
     ];
     // A few at a time: most of a run is waiting.
@@ -235,6 +244,43 @@ async fn a_frozen_server_is_seen_as_its_users_see_it() {
     // Most arrivals meet no freeze.
     let p50_ms = ran.total.latency.quantile_s(0.5).unwrap() * 1e3;
     assert!(p50_ms < 15.0, "p50 is the service time, not {p50_ms} ms");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rate_that_is_set_begins_at_its_instant() {
+    let server = Server::start(Manner::Status(200));
+    let plan = load(200.0, vec![get("http://sut.lab/")]);
+    let rate = Rate::per_s(900.0);
+    let mut set_ns = 0;
+    let ran = run_set_up(&plan, &server, 1_500, Setup::default(), |generator, _, count| {
+        if count == 14 {
+            set_ns = generator.set_rate("users", Some(rate)).expect("the load is there");
+            generator.cut(set_ns);
+            assert_eq!(generator.set_rate("nobody", Some(rate)), None);
+        }
+    })
+    .await;
+    let mut schedule = Schedule::of(&plan);
+    schedule.switch(set_ns - ran.begin_ns, Schedule::at_rate(&plan, rate, 1), &[]);
+    check_ledger(schedule, &ran);
+    assert_eq!(ran.total.boxes.good, ran.total.boxes.scheduled(), "{:?}", ran.total.errors);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_sends_what_was_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("offsets.txt");
+    std::fs::write(&file, "50ms\n50ms\n0.1\n300ms\n").unwrap();
+    let server = Server::start(Manner::Status(200));
+    let plan = with(1.0, vec![get("http://sut.lab/")], |load| {
+        load.rate = Some(located(
+            chaos::spec::fragment(&format!("replay: '{}'", file.display())).expect("it is well-formed"),
+        ));
+    });
+    let ran = run_set_up(&plan, &server, 600, Setup::default(), |_, _, _| {}).await;
+    let offsets = [50_000_000, 50_000_000, 100_000_000, 300_000_000];
+    check_ledger(Schedule::replaying(&plan, offsets.into_iter()), &ran);
+    assert_eq!(ran.total.boxes.good, 4, "{:?}", ran.total.errors);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -522,7 +568,7 @@ async fn threads_share_a_load_to_the_last_arrival() {
         let manner = worker::Manner { pacing, realtime: false };
         let setup = Setup { threads: NonZeroU32::new(3), manner, ..Setup::default() };
         let ran = run_set_up(&plan, &server, 600, setup, |_, _, _| {}).await;
-        check_ledger(&plan, &ran);
+        check_ledger(Schedule::of(&plan), &ran);
         assert_eq!(ran.total.boxes.good, ran.total.boxes.scheduled(), "{:?}", ran.total.errors);
     }
 }

@@ -233,7 +233,7 @@ async fn plain_tcp_is_asked_and_answered() {
         "connections are kept"
     );
     let load = format!("rate: 200/s, timeout: 200ms, {}", requests("PONG"));
-    all(&load, &run(&load, 300).await, "timeout: answer");
+    all(&load, &run(&load, 300).await, "timeout: body");
     let closed = servers::hostile(Hostile::SaysAndCloses(b"-ERR".to_vec())).await;
     let load = format!(
         "rate: 100/s, requests: [ {{ tcp: '{}', send: '{}', expect: {{ bytes: OK }} }} ]",
@@ -265,12 +265,12 @@ async fn hostile_http2_servers_end_in_the_right_box() {
         (Hostile::Repeats(after(&[frame(1, 0, 1, &[0x88])]), frame(9, 0, 1, b"").repeat(500)), "protocol"),
         (
             Hostile::Repeats(after(&[frame(1, 4, 1, &[0x88])]), frame(0, 0, 1, &[b'x'; 16_384])),
-            "timeout: answer",
+            "timeout: body",
         ),
         (Hostile::Repeats(settings.clone(), frame(6, 0, 0, &[0; 8])), "timeout: answer"),
         (Hostile::Says(Vec::new()), "timeout: answer"),
         (Hostile::Says(settings.clone()), "timeout: answer"),
-        (Hostile::Says(after(&[frame(1, 4, 1, &[0x88])])), "timeout: answer"),
+        (Hostile::Says(after(&[frame(1, 4, 1, &[0x88])])), "timeout: body"),
         (Hostile::SaysAndCloses(Vec::new()), "reset"),
         (Hostile::SaysAndCloses(after(&[frame(1, 4, 1, &[0x88])])), "truncated"),
         (Hostile::SaysAndCloses(after(&[goaway.clone()])), "reset"),

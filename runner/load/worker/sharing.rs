@@ -3,6 +3,7 @@
 //! Whatever a turn of the loop has to say on one is gathered and leaves in one write: at saturation that is
 //! most of what HTTP/2 saves. Start at [`Worker::attend_shared`].
 
+use super::super::connection::Cause;
 use super::super::flight::Ticket;
 use super::super::outcome::Class;
 use super::super::poll::Ready;
@@ -44,9 +45,9 @@ impl Worker {
         let mut ended = std::mem::take(&mut self.ended);
         let Line::Shared(shared) = &mut self.pool.get(number).line else { return };
         let turn = shared.advance(ready, now_ns, &mut self.buffer, &mut ended);
-        let stale = shared.kept();
+        let (stage, stale) = (shared.stage(), shared.kept());
         let gone = match turn {
-            Turn::Broken(class) => Some((class, shared.abandoned())),
+            Turn::Broken(class, cause) => Some((class, cause, shared.abandoned())),
             Turn::Connected => {
                 for ticket in shared.take_waiting() {
                     self.open_stream(number, ticket);
@@ -59,6 +60,14 @@ impl Worker {
             self.unfinished.push(ready);
         }
         self.look();
+        let now_ns = self.now_ns;
+        let link = self.pool.get(number);
+        if stage == Stage::Securing && link.connected_ns == 0 {
+            link.connected_ns = now_ns;
+        }
+        if turn == Turn::Connected {
+            self.opened.push(link.opened(now_ns));
+        }
         // Nothing finds it while it is not known what room it has: what ended may be sent again.
         match &gone {
             Some(_) => self.close(number),
@@ -68,15 +77,17 @@ impl Worker {
             match event {
                 Event::Answered { tag, answer } => self.answered(Ticket::from_number(tag), answer),
                 Event::Reset { tag, unseen, answering } => {
-                    self.lost(Ticket::from_number(tag), Class::Reset, (unseen, false, answering));
+                    let words = if unseen { "the stream was refused" } else { "the stream was reset" };
+                    let ticket = Ticket::from_number(tag);
+                    self.lost(ticket, (Class::Reset, Cause::Words(words)), (unseen, false, answering));
                 }
             }
         }
         self.ended = ended;
         match gone {
-            Some((class, tickets)) => {
+            Some((class, cause, tickets)) => {
                 for (ticket, answering) in tickets {
-                    self.lost(ticket, class, (false, stale, answering));
+                    self.lost(ticket, (class, cause), (false, stale, answering));
                 }
             }
             None => self.settle(number),
@@ -86,21 +97,26 @@ impl Worker {
     /// Sends a request again that lost its stream or connection, where that can do no harm: once, and if the
     /// server did not look at it (`unseen`), or may have closed a kept connection without having done so
     /// (`stale`) and may act twice. Else it has failed.
-    fn lost(&mut self, ticket: Ticket, class: Class, (unseen, stale, answering): (bool, bool, bool)) {
+    fn lost(
+        &mut self,
+        ticket: Ticket,
+        (class, cause): (Class, Cause),
+        (unseen, stale, answering): (bool, bool, bool),
+    ) {
         let flight = self.flights.get_mut(ticket);
         let load = flight.load as usize;
         let request = &self.lanes[load].prepared.requests[flight.request as usize];
+        let address = request.address;
         if !flight.retried && (unseen || (stale && !answering && request.idempotent)) {
             flight.retried = true;
             flight.connection = super::UNCARRIED;
-            let address = request.address;
             return match self.pool.take_idle(load, address as usize) {
                 Some(number) => self.send(number, ticket),
                 None => self.open(load, address, ticket),
             };
         }
         let class = if answering && class == Class::Reset { Class::Truncated } else { class };
-        self.land(ticket, class.end(), 0);
+        self.broke(ticket, address, false, class, cause);
     }
 
     /// Puts a shared connection where it belongs after anything happened on it: closed when done with,

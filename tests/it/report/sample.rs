@@ -313,10 +313,7 @@ impl Sample {
             },
         );
         note(end_ns, Event::Phase { name: None, at_ns: end_ns });
-        note(
-            end_ns,
-            Event::Generator(Generator { cpu_ratio: Some(0.31), saturated: false, why: String::new() }),
-        );
+        note(end_ns, Event::Generator(Generator { cpu_ratio: Some(0.31), ..Generator::default() }));
         note(end_ns + 60_000_000, Event::Finished);
         entries
     }
