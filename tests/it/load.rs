@@ -436,7 +436,7 @@ async fn slos_are_judged_per_request() {
             ),
         ),
     ];
-    let expect = Expect { status: StatusSet { ranges: vec![(500, 599)] } };
+    let expect = Expect { status: StatusSet { ranges: vec![(500, 599)] }, ..Expect::default() };
     let plan = LoadPlan { slos, ..load(200.0, vec![Request { expect, ..get("http://sut.lab/") }]) };
     let ran = run(&plan, &server, 300).await;
     let Boxes { good, .. } = ran.total.boxes;
