@@ -9,6 +9,7 @@ mod it {
     mod layering;
     mod load;
     mod load_cli;
+    mod load_protocols;
     mod load_requests;
     mod netem;
     mod report;

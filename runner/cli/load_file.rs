@@ -21,10 +21,29 @@ pub fn experiment(path: &Path, sets: &[String]) -> Result<(Experiment, String)> 
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut problems = recordings(&mut experiment, folder);
     problems.extend(rows::find(&mut experiment, folder));
+    problems.extend(files(&mut experiment, folder));
     if !problems.is_empty() {
         return Err(input.problems(problems).into());
     }
     Ok((experiment, input.all_text()))
+}
+
+/// Finds the files that the loads name beside the experiment, in `folder`, and makes their paths usable from
+/// here; returns those that can't be opened.
+fn files(experiment: &mut Experiment, folder: &Path) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for file in experiment.load.0.iter_mut().flat_map(|(_, load)| load.files_mut()) {
+        let found = folder.join(&file.value);
+        match std::fs::File::open(&found) {
+            Ok(_) => file.value = found.to_string_lossy().into_owned(),
+            Err(error) => problems.push(Problem {
+                span: file.span,
+                message: format!("could not open `{}`: {error}", found.display()),
+                hint: Some("paths are relative to the experiment's file".into()),
+            }),
+        }
+    }
+    problems
 }
 
 /// Finds and checks the recordings of every load that replays one; says what is wrong with them.

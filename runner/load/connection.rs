@@ -1,19 +1,19 @@
-//! One TCP connection that carries one exchange after another, as far as the kernel lets it go at once.
+//! One connection that carries one exchange after another, as far as the kernel lets it go at once.
 //!
 //! Never blocks and never waits: it is told that its socket is ready and says what came of it. Which
 //! request it carries, and what its outcome means, is the engine's. Start at [`Connection::advance`].
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::SockAddr;
 
 use super::kept::{Keep, Kept};
 use super::outcome::Class;
 use super::poll::Ready;
 use super::protocol::{Answer, Progress, Reader};
+use super::transport::{Secure, Transport};
 use super::wire::Wired;
 
 /// How much is read at once: more than a socket's usual buffer holds. One such buffer serves all
@@ -22,12 +22,12 @@ pub const READ_BYTES: usize = 64 << 10;
 
 /// How often one connection is read before the others, and the schedule, get their turn: 1 MB, a fraction
 /// of a millisecond.
-const READS_AT_ONCE: u32 = 16;
+pub(super) const READS_AT_ONCE: u32 = 16;
 
 /// A connection and the exchange on it, if any.
 #[derive(Debug)]
 pub struct Connection<R> {
-    socket: TcpStream,
+    transport: Transport,
     reader: R,
     stage: Stage,
     unsent: Unsent,
@@ -44,6 +44,8 @@ pub struct Connection<R> {
 pub enum Stage {
     /// Being connected; nothing can be sent yet.
     Connecting,
+    /// Connected, in TLS's handshake; nothing can be sent yet.
+    Securing,
     /// Carrying a request.
     Busy,
     /// Ready for a request.
@@ -101,24 +103,22 @@ pub enum Cause {
 impl Cause {
     /// The cause behind a socket's error.
     pub fn of(error: &io::Error) -> Self {
-        error.raw_os_error().map_or(Self::Words("the socket failed"), Self::Os)
+        if let Some(number) = error.raw_os_error() {
+            return Self::Os(number);
+        }
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return Self::Words("closed before TLS was through");
+        }
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        Self::Words(tls.map_or("the socket failed", tls_words))
     }
 }
 
 impl<R: Reader + Default> Connection<R> {
     /// Begins to connect.
-    pub fn open(address: SocketAddr) -> io::Result<Self> {
-        let kind = Type::STREAM.nonblocking().cloexec();
-        let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
-        // A request is one write: waiting for more to send could only delay it.
-        socket.set_tcp_nodelay(true)?;
-        match socket.connect(&address.into()) {
-            Ok(()) => {}
-            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
-            Err(error) => return Err(error),
-        }
+    pub fn open(address: &SockAddr, secure: Option<&Secure>) -> io::Result<Self> {
         Ok(Self {
-            socket: socket.into(),
+            transport: Transport::open(address, secure)?,
             reader: R::default(),
             stage: Stage::Connecting,
             unsent: Unsent::Nothing,
@@ -126,6 +126,11 @@ impl<R: Reader + Default> Connection<R> {
             answering: false,
             closing: false,
         })
+    }
+
+    /// Reads the next answers so; the connection must be idle.
+    pub fn speak(&mut self, reader: R) {
+        self.reader = reader;
     }
 
     /// Where it is.
@@ -140,7 +145,7 @@ impl<R: Reader + Default> Connection<R> {
 
     /// Its socket, to be watched.
     pub fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.transport.as_fd()
     }
 
     /// Sends a request; what the kernel does not take now follows when the socket is ready. The connection
@@ -154,7 +159,7 @@ impl<R: Reader + Default> Connection<R> {
             Wired::Fixed(bytes) => bytes,
             Wired::Made(bytes) => bytes,
         };
-        match self.socket.write(bytes) {
+        match self.transport.write(bytes) {
             Ok(sent) if sent == bytes.len() => Event::Pending,
             Ok(sent) => self.keep(wired, sent),
             Err(error) if would_block(&error) => self.keep(wired, 0),
@@ -186,30 +191,22 @@ impl<R: Reader + Default> Connection<R> {
     /// Goes as far as the socket allows. After [`Event::Unfinished`] call it again, soon, with the same
     /// `ready`.
     pub fn advance(&mut self, ready: Ready, buffer: &mut [u8], memory: &mut R::Memory) -> Event {
-        if self.stage == Stage::Connecting {
-            return self.connected(ready);
+        if matches!(self.stage, Stage::Connecting | Stage::Securing) {
+            return match connect(&mut self.transport, &mut self.stage, ready) {
+                Ok(true) => Event::Connected,
+                Ok(false) => Event::Pending,
+                Err((class, cause)) => Event::Broken(Broken { class, stale: false, unsent: true, cause }),
+            };
         }
-        if ready.writable() && !matches!(self.unsent, Unsent::Nothing) {
+        if ready.writable() {
             // A server may answer and close without reading all of a request, so what counts is what can
             // be read; a failed write only ends the writing.
-            self.send_rest();
+            let _ = self.transport.flush();
+            if !matches!(self.unsent, Unsent::Nothing) {
+                self.send_rest();
+            }
         }
         if ready.readable() { self.receive(ready, buffer, memory) } else { Event::Pending }
-    }
-
-    fn connected(&mut self, ready: Ready) -> Event {
-        if !ready.writable() {
-            return Event::Pending;
-        }
-        let error = match self.socket.take_error() {
-            Ok(None) => {
-                self.stage = Stage::Idle;
-                return Event::Connected;
-            }
-            Ok(Some(error)) | Err(error) => error,
-        };
-        let (class, cause) = (Class::of(&error), Cause::of(&error));
-        Event::Broken(Broken { class, stale: false, unsent: true, cause })
     }
 
     fn send_rest(&mut self) {
@@ -217,12 +214,12 @@ impl<R: Reader + Default> Connection<R> {
             let (left, sent) = match &mut self.unsent {
                 Unsent::Nothing => return,
                 Unsent::Fixed(bytes, at) => {
-                    let sent = self.socket.write(&bytes[*at..]);
+                    let sent = self.transport.write(&bytes[*at..]);
                     *at += sent.as_ref().copied().unwrap_or(0);
                     (bytes.len() - *at, sent)
                 }
                 Unsent::Made(bytes) => {
-                    let sent = self.socket.write(bytes);
+                    let sent = self.transport.write(bytes);
                     bytes.drain(..sent.as_ref().copied().unwrap_or(0));
                     (bytes.len(), sent)
                 }
@@ -244,11 +241,15 @@ impl<R: Reader + Default> Connection<R> {
 
     fn receive(&mut self, ready: Ready, buffer: &mut [u8], memory: &mut R::Memory) -> Event {
         for _ in 0..READS_AT_ONCE {
-            let read = match self.socket.read(buffer) {
+            let read = match self.transport.read(buffer) {
                 Ok(read) => read,
                 Err(error) if would_block(&error) => return Event::Pending,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
+                    if error.kind() == io::ErrorKind::UnexpectedEof {
+                        let class = if self.answering { Class::Truncated } else { Class::Reset };
+                        return self.broken(class, Cause::Words("closed without TLS's farewell"));
+                    }
                     // Of a connection that stands, the kernel's timeout is of the answer.
                     let class = Class::of(&error);
                     let late = class == Class::ConnectTimeout;
@@ -276,7 +277,7 @@ impl<R: Reader + Default> Connection<R> {
             }
             // A short read took all there was; the next bytes are a new edge. But an end that came with
             // the same edge is not announced again.
-            if read < buffer.len() && !ready.ending() {
+            if read < buffer.len() && self.transport.drains() && !ready.ending() {
                 return Event::Pending;
             }
         }
@@ -304,6 +305,44 @@ impl<R: Reader + Default> Connection<R> {
     }
 }
 
-fn would_block(error: &io::Error) -> bool {
+/// What went wrong in TLS, for people.
+const fn tls_words(error: &rustls::Error) -> &'static str {
+    use rustls::{CertificateError, Error};
+    match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "the certificate is of no authority that is trusted"
+        }
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "the certificate is for another name",
+        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "the certificate has expired"
+        }
+        Error::InvalidCertificate(_) => "the certificate is not valid",
+        Error::AlertReceived(_) => "the server refused the TLS handshake",
+        Error::NoApplicationProtocol => "the server does not speak this version of HTTP",
+        Error::InvalidMessage(_) => "what came is no TLS",
+        _ => "the TLS handshake failed",
+    }
+}
+
+/// Goes on connecting: true once requests can be sent, and the stage is then idle.
+pub fn connect(transport: &mut Transport, stage: &mut Stage, ready: Ready) -> Result<bool, (Class, Cause)> {
+    if *stage == Stage::Connecting {
+        if !ready.writable() {
+            return Ok(false);
+        }
+        transport.connected().map_err(|error| (Class::of(&error), Cause::of(&error)))?;
+        *stage = Stage::Securing;
+    }
+    // Whatever ends a handshake, it was the handshake that failed.
+    let secured = transport.secure().map_err(|error| (Class::Tls, Cause::of(&error)))?;
+    if secured {
+        *stage = Stage::Idle;
+    }
+    Ok(secured)
+}
+
+pub(super) fn would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }

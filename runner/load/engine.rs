@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::collector::Collector;
 use super::counts::Named;
 use super::fitness::{self, Asked};
-use super::lane::{Control, Lane, Mailbox, Switch};
+use super::lane::{Control, Lane, Mailbox, Switch, connections};
 use super::offsets;
 use super::poll::{self, Poll, Waker};
 use super::progress::Fared;
@@ -277,7 +277,8 @@ fn threads(loads: &[LoadPlan], asked: Option<NonZeroU32>) -> u32 {
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     let useful = (loads.iter().map(share).sum::<f64>().ceil() as u32).clamp(1, cores);
     // Of a cap smaller than the threads some would have no part at all, and drop all that falls to them.
-    let cap = loads.iter().map(|plan| plan.load.max_in_flight.value).min().unwrap_or(1);
+    let cap = |plan: &LoadPlan| connections(plan).unwrap_or(u32::MAX).min(plan.load.max_in_flight.value);
+    let cap = loads.iter().map(cap).min().unwrap_or(1);
     asked.map_or(useful, NonZeroU32::get).min(cap.max(1))
 }
 

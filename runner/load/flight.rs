@@ -11,6 +11,21 @@ use super::visit::VisitId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u32);
 
+impl Ticket {
+    /// The number that stands for it where only a number fits.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The ticket of such a number.
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+/// In place of a connection's number: the request waits for one.
+pub const UNCARRIED: u32 = u32::MAX;
+
 const NONE: u32 = u32::MAX;
 
 /// A request under way.
@@ -28,7 +43,7 @@ pub struct Flight {
     pub sent_ns: u64,
     /// When the first byte of its answer was read, where more had to be waited for; else 0.
     pub first_byte_ns: u64,
-    /// The connection that carries it.
+    /// The connection that carries it; [`UNCARRIED`] while it waits for one.
     pub connection: u32,
     /// The visit it belongs to; [`NO_VISIT`](super::visit::NO_VISIT) for none.
     pub visit: VisitId,

@@ -10,6 +10,7 @@ use super::request::Prepared;
 use super::schedule::Schedule;
 use super::source::{Share, Source};
 use crate::plan::LoadPlan;
+use crate::spec::Http;
 use crate::units::NS_PER_S;
 
 /// The longest that requests under way may still take once a load ends; a shorter timeout cuts it further.
@@ -33,7 +34,16 @@ pub struct Lane {
     pub max_in_flight: u32,
     /// How long what is under way may still take when the load ends.
     pub grace_ns: u64,
+    /// The most connections open at once to each place, on this thread.
+    pub connections: u32,
+    /// Requests after which a connection is closed.
+    pub requests_each: u32,
+    /// The most requests at once on a connection that can carry several; 0 where it carries one after the other.
+    pub streams: u32,
 }
+
+/// How many requests share a connection where nothing else is said: what servers are advised to allow.
+const STREAMS: u32 = 100;
 
 impl Lane {
     /// The part of a load that falls to a thread; where users wait, it ends after so many arrivals in all.
@@ -55,8 +65,23 @@ impl Lane {
             timeout_ns: load.timeout.as_ns(),
             max_in_flight: share.part(cap),
             grace_ns: load.timeout.as_ns().min(GRACE_NS),
+            connections: connections(plan).map_or(u32::MAX, |max| share.part(max)),
+            requests_each: load
+                .connections
+                .as_ref()
+                .and_then(|policy| policy.requests.as_ref())
+                .map_or(u32::MAX, |requests| requests.value),
+            streams: match load.http {
+                Http::H1 => 0,
+                Http::H2 => load.streams.as_ref().map_or(STREAMS, |streams| streams.value),
+            },
         }
     }
+}
+
+/// The most connections to each place that a load may have open, if there is a bound. Each thread needs one.
+pub fn connections(plan: &LoadPlan) -> Option<u32> {
+    plan.load.connections.as_ref().and_then(|policy| policy.max.as_ref()).map(|max| max.value)
 }
 
 /// How running threads are told to end: all at one instant, set a little before it comes.

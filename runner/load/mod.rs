@@ -2,9 +2,9 @@
 //!
 //! [`Generator`] is the door. Behind it: [`schedule`] says when and what (pure; [`offsets`] reads what it
 //! replays), [`template`], [`request`] and [`wire`] lay out the bytes, [`worker`] sends them on time over
-//! [`connection`]s whose answers a [`protocol`] reads (pure) and [`scrutiny`] looks into where asked;
-//! [`recorder`] sorts what ended into intervals and [`window`] into the live view, and [`fitness`] says
-//! whether the generator itself can be believed.
+//! [`connection`]s and [`shared`] ones, whose answers a [`protocol`] reads (pure) and [`scrutiny`] looks into
+//! where asked; [`recorder`] sorts what ended into intervals and [`window`] into the live view, and
+//! [`fitness`] says whether the generator itself can be believed.
 
 pub mod censoring;
 pub mod collector;
@@ -24,6 +24,7 @@ pub mod machine;
 pub mod offsets;
 pub mod outcome;
 pub mod packed;
+pub mod place;
 pub mod poll;
 pub mod pool;
 pub mod progress;
@@ -34,10 +35,13 @@ pub mod request;
 pub mod rows;
 pub mod schedule;
 pub mod scrutiny;
+pub mod shared;
 pub mod source;
 pub mod stretch;
 pub mod tally;
 pub mod template;
+pub mod tls;
+pub mod transport;
 pub mod visit;
 pub mod window;
 pub mod wire;

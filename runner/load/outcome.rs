@@ -223,7 +223,8 @@ impl Class {
     /// The class of a socket's error.
     pub fn of(error: &io::Error) -> Self {
         match error.raw_os_error() {
-            Some(libc::ECONNREFUSED) => Self::Refused,
+            // A unix socket whose queue is full says EAGAIN where TCP would drop the SYN.
+            Some(libc::ECONNREFUSED | libc::EAGAIN) => Self::Refused,
             Some(libc::ECONNRESET | libc::EPIPE | libc::ECONNABORTED) => Self::Reset,
             Some(
                 libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EHOSTDOWN | libc::EACCES,
@@ -233,6 +234,7 @@ impl Class {
             Some(libc::EMFILE | libc::ENFILE) => Self::OpenFiles,
             Some(libc::EADDRNOTAVAIL | libc::EADDRINUSE) => Self::Ports,
             Some(libc::ENOMEM | libc::ENOBUFS) => Self::Memory,
+            _ if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => Self::Tls,
             _ => Self::Other,
         }
     }

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::feed::{Feed, Row};
 use super::kept::Kept;
+use super::place::{Place, Places};
 use super::rows::Rows;
 use super::scrutiny::{Scrutiny, Unexpected};
 use super::template::Scope;
@@ -37,13 +39,26 @@ impl Endpoints {
 
     /// The address behind a URL's host: a known one, the host's own, or the first its name resolves to.
     pub async fn resolve(&self, url: &Url) -> std::io::Result<SocketAddr> {
+        Ok(self.resolve_all(url).await?[0])
+    }
+
+    /// All addresses behind a URL's host, at least one, each once.
+    pub async fn resolve_all(&self, url: &Url) -> std::io::Result<Vec<SocketAddr>> {
         let port = url.port_or_default();
         let with_port = format!("{}:{port}", url.host);
         if let Some(address) = self.get(&url.authority()).or_else(|| self.get(&with_port)) {
-            return Ok(address);
+            return Ok(vec![address]);
         }
-        let mut found = tokio::net::lookup_host((url.host.as_str(), port)).await?;
-        found.next().ok_or_else(|| std::io::Error::other(format!("{} has no address", url.host)))
+        let mut found = Vec::new();
+        for address in tokio::net::lookup_host((url.host.as_str(), port)).await? {
+            if !found.contains(&address) {
+                found.push(address);
+            }
+        }
+        if found.is_empty() {
+            return Err(std::io::Error::other(format!("{} has no address", url.host)));
+        }
+        Ok(found)
     }
 
     /// The address of `host` as a URL writes it, if it is known.
@@ -66,8 +81,8 @@ pub struct Prepared {
     pub entries: Vec<Entry>,
     /// Every kind of request, in the order of [`Load::sent`](crate::spec::Load::sent).
     pub requests: Vec<PreparedRequest>,
-    /// Where they go, each address once.
-    pub addresses: Vec<SocketAddr>,
+    /// Where they go, each place once.
+    pub places: Vec<Place>,
     /// The load's data, in its order; nothing where no text uses any of it.
     feeds: Vec<Option<Feed>>,
     /// The terms of each SLO's condition, in the plan's order; at most [`MAX_SLOS`].
@@ -99,8 +114,12 @@ pub struct Carried {
 /// One request of a load.
 #[derive(Clone, Debug)]
 pub struct PreparedRequest {
-    /// Its address, as an index.
+    /// Its place, as an index.
     pub address: u32,
+    /// It goes to `https://`.
+    pub tls: bool,
+    /// Over plain TCP: what must come back.
+    pub bytes: Option<Arc<[u8]>>,
     /// A HEAD request: no body follows, whatever the answer's head says.
     pub head_only: bool,
     /// May be sent again without asking (RFC 9110, 9.2.2).
@@ -140,7 +159,8 @@ impl Prepared {
 
     /// True if `status` is what request `request` expects.
     pub fn expects(&self, request: u32, status: u16) -> bool {
-        self.requests[request as usize].expect.contains(status)
+        let request = &self.requests[request as usize];
+        request.bytes.is_some() || request.expect.contains(status)
     }
 
     /// Holds what was kept of an answer to request `request` against what is expected of it besides the
@@ -176,16 +196,6 @@ impl Prepared {
         let good = self.slos.iter().enumerate().filter(|(_, terms)| terms.iter().all(holds));
         good.fold(0, |bits, (slo, _)| bits | (1 << slo))
     }
-
-    /// The place of an address in the list, where it is put if it is new.
-    fn place_of(&mut self, address: SocketAddr) -> u32 {
-        let known = self.addresses.iter().position(|other| *other == address);
-        let place = known.unwrap_or_else(|| {
-            self.addresses.push(address);
-            self.addresses.len() - 1
-        });
-        u32::try_from(place).expect("a load has at most a thousand requests")
-    }
 }
 
 /// Makes a load ready. Fails with exit 2 where a request is wrong or its data can't be read, and with exit 3
@@ -201,7 +211,7 @@ pub async fn prepare(load: &LoadPlan, endpoints: &Endpoints) -> Result<Prepared>
     let mut prepared = Prepared {
         entries: Vec::with_capacity(load.load.requests.len()),
         requests: Vec::new(),
-        addresses: Vec::new(),
+        places: Vec::new(),
         feeds: Vec::new(),
         slos: load.slos.iter().map(|(_, Condition { terms, .. })| terms.clone()).collect(),
         seed: load.seed,
@@ -210,6 +220,7 @@ pub async fn prepare(load: &LoadPlan, endpoints: &Endpoints) -> Result<Prepared>
         feeds: load.load.data.names().map(|name| (name.to_owned(), Vec::new())).collect(),
         extracted: Vec::new(),
     };
+    let mut places = Places::new(load, endpoints);
     for entry in load.load.requests.iter() {
         let first = u32::try_from(prepared.requests.len()).expect("a load has at most a thousand requests");
         let steps = entry.sent();
@@ -221,9 +232,9 @@ pub async fn prepare(load: &LoadPlan, endpoints: &Endpoints) -> Result<Prepared>
         for (step, request) in steps.iter().enumerate() {
             let place = entry.flow.is_some().then_some(step);
             let (method, url) = target(request).map_err(wrong)?;
-            let address = prepared.place_of(resolve(&url, endpoints).await?);
             let mut ready = request_of(load, request, (method, &url), place, &mut scope).map_err(wrong)?;
-            ready.address = address;
+            ready.address =
+                u32::try_from(places.find(&url).await?).expect("a load has at most a thousand places");
             ready.next_after_ns = steps.get(step + 1).map(|next| next.think.as_ns());
             carried.feeds |= ready.wire.feeds().into_iter().fold(0, |bits, feed| bits | (1 << feed));
             prepared.requests.push(ready);
@@ -236,10 +247,14 @@ pub async fn prepare(load: &LoadPlan, endpoints: &Endpoints) -> Result<Prepared>
         let start = || Rows::open(data, columns).and_then(Feed::start).map_err(wrong);
         prepared.feeds.push(if columns.is_empty() { None } else { Some(start()?) });
     }
+    prepared.places = places.list;
     Ok(prepared)
 }
 
 fn target(request: &Request) -> Result<(&'static str, Url), String> {
+    if let Some(url) = request.tcp_url() {
+        return Ok(("", url?));
+    }
     let found = request.method_and_url();
     let (method, url) = found.ok_or("a request needs exactly one of get, head, post, put, patch, delete")?;
     let read = url.value.parse().map_err(|why| format!("`{}` can't be requested: {why}", url.value))?;
@@ -253,7 +268,11 @@ fn request_of(
     step: Option<usize>,
     scope: &mut Scope,
 ) -> Result<PreparedRequest, String> {
-    let wire = Wire::new(&load.load, request, (method, url), step, scope)?;
+    let wire = match &request.tcp {
+        Some(_) => Wire::text(request.send.as_ref().map_or("", |text| &text.value), scope)?,
+        None => Wire::new(&load.load, request, (method, url), step, scope)?.laid(load.load.http, url),
+    };
+    let bytes = request.tcp.as_ref().map(|_| request.expect.bytes.as_ref().map_or("", |text| &text.value));
     // What a step extracts is known to later steps, not to itself.
     let scrutiny = match step {
         Some(_) => Some(Scrutiny::of_step(request, &mut scope.extracted)?),
@@ -266,19 +285,13 @@ fn request_of(
     Ok(PreparedRequest {
         address: 0,
         head_only: method == "HEAD",
-        idempotent: !matches!(method, "POST" | "PATCH"),
+        idempotent: request.tcp.is_none() && !matches!(method, "POST" | "PATCH"),
+        tls: url.tls,
+        bytes: bytes.map(|text| text.as_bytes().into()),
         close: headers.any(close),
         scrutiny: scrutiny.map(Box::new),
         next_after_ns: None,
         expect: request.expect.status.clone(),
         wire,
-    })
-}
-
-async fn resolve(url: &Url, endpoints: &Endpoints) -> Result<SocketAddr> {
-    endpoints.resolve(url).await.map_err(|error| {
-        Error::environment(format!("could not resolve `{}`", url.host))
-            .because(error)
-            .hint("check the host's name, or write its address in the URL")
     })
 }

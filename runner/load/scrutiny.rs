@@ -66,7 +66,7 @@ impl Unexpected {
 impl Scrutiny {
     /// What is asked of answers beyond the status; nothing if that is all.
     pub fn of_expect(expect: &Expect) -> Result<Option<Self>, String> {
-        let Expect { status: _, header, body, regex, json, size } = expect;
+        let Expect { status: _, header, body, regex, json, size, bytes: _ } = expect;
         let wanted = |(name, wanted): (&str, &crate::spec::Located<Match>)| {
             let wanted = match &wanted.value {
                 Match::Equal(text) => Wanted::Equal(text.clone()),

@@ -10,11 +10,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::cookies::Place;
+use super::protocol::h2;
 use super::schedule::template_rng;
 use super::template::{Escape, Scope, Template, Values};
 use super::visit::Visit;
 use crate::spec::url::Url;
-use crate::spec::{Auth, Headers, Load, Request};
+use crate::spec::{Auth, Headers, Http, Load, Request};
 
 /// A request's bytes.
 #[derive(Clone, Debug)]
@@ -23,6 +24,8 @@ pub enum Wire {
     Fixed(Arc<[u8]>),
     /// Made anew for each arrival.
     Filled(Box<Filled>),
+    /// The same, of a text that is neither head nor body.
+    Text(Box<Template>),
 }
 
 /// The bytes of one request: kept for good, or made for this arrival in the caller's buffer.
@@ -42,6 +45,8 @@ pub struct Filled {
     body: Option<Template>,
     /// The URL's host, which cookies are set by and for.
     host: String,
+    /// It goes to `https://`.
+    tls: bool,
     /// It is a step of a flow, whose cookies go with it.
     in_flow: bool,
     /// Its place in its flow: steps draw from streams of their own.
@@ -96,13 +101,34 @@ impl Wire {
             return Ok(Self::Fixed(format!("{head}{length}\r\n{fixed}").into_bytes().into()));
         }
         let (in_flow, step) = (step.is_some(), step.unwrap_or(0) as u64);
-        Ok(Self::Filled(Box::new(Filled { head, body, host: url.host.clone(), in_flow, step })))
+        Ok(Self::Filled(Box::new(Filled { head, body, host: url.host.clone(), tls: url.tls, in_flow, step })))
+    }
+
+    /// A text as it is, for what is no HTTP.
+    pub fn text(text: &str, scope: &mut Scope) -> Result<Self, String> {
+        let template = Template::compile(text, Escape::Nothing, scope)?;
+        let fixed = template.fixed().map(|text| Self::Fixed(text.as_bytes().into()));
+        Ok(fixed.unwrap_or_else(|| Self::Text(Box::new(template))))
+    }
+
+    /// As the version of HTTP sends it: what is the same every time is laid out here once.
+    #[must_use]
+    pub fn laid(self, http: Http, url: &Url) -> Self {
+        match (self, http) {
+            (Self::Fixed(text), Http::H2) => {
+                let mut laid = Vec::new();
+                h2::lay_out(&text, h2::scheme(url.tls), &mut laid);
+                Self::Fixed(laid.into())
+            }
+            (other, _) => other,
+        }
     }
 
     /// The places of the feeds that it needs a row of.
     pub fn feeds(&self) -> Vec<usize> {
         match self {
             Self::Fixed(_) => Vec::new(),
+            Self::Text(text) => text.feeds().collect(),
             Self::Filled(filled) => {
                 std::iter::once(&filled.head).chain(&filled.body).flat_map(Template::feeds).collect()
             }
@@ -116,6 +142,15 @@ impl Wire {
             Self::Fixed(bytes) => Wired::Fixed(bytes),
             Self::Filled(filled) => {
                 filled.render(seed, occasion, scratch);
+                Wired::Made(scratch)
+            }
+            Self::Text(text) => {
+                let Occasion { number, unix_ms, visit } = occasion;
+                let mut nobody = Visit::default();
+                let Visit { rows, extracted, .. } = visit.unwrap_or(&mut nobody);
+                scratch.clear();
+                let rng = template_rng(seed, number);
+                text.render(&mut Values { number, unix_ms, rng, rows, extracted }, scratch);
                 Wired::Made(scratch)
             }
         }
@@ -133,7 +168,7 @@ impl Wire {
 
 impl Filled {
     fn place<'p>(&'p self, path: &'p str, now_ms: u64) -> Place<'p> {
-        Place { host: &self.host, path, secure: false, now_ms }
+        Place { host: &self.host, path, secure: self.tls, now_ms }
     }
 
     fn render(&self, seed: u64, occasion: Occasion<'_>, out: &mut Vec<u8>) {

@@ -7,24 +7,28 @@
 //!
 //! All state is in [`Worker`]; start at [`Worker::run`].
 
+mod sharing;
+
 use std::sync::Arc;
 use std::sync::mpsc;
 
 use super::connection::{Cause, Connection, Event, READ_BYTES, Stage};
 use super::examples::{Case, Examples};
-use super::flight::{Flight, Flights, Ticket};
+use super::flight::{Flight, Flights, Ticket, UNCARRIED};
 use super::follow::Step;
 use super::kept::Kept;
 use super::lane::{Control, Lane, Mailbox, Switch};
 use super::outcome::{Class, End, Example, Opened, Sample};
 use super::poll::{self, Poll, Ready};
-use super::pool::{Link, Pool};
+use super::pool::{Line, Link, Pool};
 use super::progress::{Fared, Progress};
-use super::protocol::Answer;
 use super::protocol::http1::LastHead;
+use super::protocol::tcp::Tcp;
+use super::protocol::{Answer, Speech, h2};
 use super::request::Entry;
 use super::schedule::Arrival;
 use super::scrutiny::Unexpected;
+use super::shared::Shared;
 use super::visit::{NO_VISIT, Visits};
 use super::window::{Now, OVERDUE_NS};
 use super::wire::Occasion;
@@ -111,6 +115,14 @@ pub struct Worker {
     /// Connections with more to read than one turn allows.
     unfinished: Vec<Ready>,
     visits: Visits,
+    /// A request as a shared connection sends it, while it is made.
+    laid: Vec<u8>,
+    /// What ended on a shared connection, while it is gone through.
+    ended: Vec<h2::Event>,
+    /// Shared connections with something to write: written once a turn, however many requests it had.
+    unwritten: Vec<u32>,
+    /// Connections opened so far, by which a host's addresses take turns.
+    turns: usize,
     progress: Progress,
 }
 
@@ -143,7 +155,7 @@ impl Worker {
             flights: Flights::new(lanes.len()),
             examples: Examples::new(lanes.len()),
             opened: Vec::new(),
-            pool: Pool::new(lanes.iter().map(|lane| lane.prepared.addresses.len())),
+            pool: Pool::new(lanes.iter().map(|lane| lane.prepared.places.len())),
             lanes,
             control,
             mailbox,
@@ -155,6 +167,10 @@ impl Worker {
             scratch: Vec::new(),
             unfinished: Vec::new(),
             visits: Visits::new(),
+            laid: Vec::new(),
+            ended: Vec::new(),
+            unwritten: Vec::new(),
+            turns: 0,
             progress: Progress::default(),
         }
     }
@@ -180,6 +196,7 @@ impl Worker {
             if self.is_over(now_ns) {
                 break;
             }
+            self.write_shared();
             until_ns = self.wake_ns(now_ns).min(hand_over_ns);
             let until_mono_ns = if until_ns <= now_ns { 0 } else { self.clock.to_mono(until_ns) };
             self.poll.wait(until_mono_ns, &mut ready).expect("an epoll of our own can be waited for");
@@ -345,7 +362,7 @@ impl Worker {
             intended_ns: step.at_ns,
             sent_ns: now_ns,
             first_byte_ns: 0,
-            connection: u32::MAX,
+            connection: UNCARRIED,
             visit: step.visit,
             retried: false,
         });
@@ -356,18 +373,47 @@ impl Worker {
         }
     }
 
-    /// Opens a connection for a request under way; it is sent once connected.
+    /// Closes a connection; a request that waited for one gets its place.
+    fn close(&mut self, number: u32) {
+        let link = self.pool.get(number);
+        let (load, address) = (link.load as usize, link.address);
+        self.pool.close(number);
+        while self.pool.count(load, address as usize) < self.lanes[load].connections
+            && let Some(ticket) = self.pool.queue(load, address as usize).pop_front()
+        {
+            self.open(load, address, ticket);
+        }
+    }
+
+    /// Opens a connection for a request under way, which is sent once connected; of a load that has all the
+    /// connections it may have, it waits for one.
     fn open(&mut self, load: usize, address: u32, ticket: Ticket) {
-        let to = self.lanes[load].prepared.addresses[address as usize];
+        let lane = &self.lanes[load];
+        if self.pool.count(load, address as usize) >= lane.connections {
+            self.flights.get_mut(ticket).connection = UNCARRIED;
+            self.pool.queue(load, address as usize).push_back(ticket);
+            return;
+        }
+        let place = &lane.prepared.places[address as usize];
+        let to = place.address(self.turns);
+        self.turns += 1;
         let (number, token) = self.pool.vacant();
-        let opened = Connection::open(to).and_then(|connection| {
-            self.poll.add(connection.socket(), token)?;
-            Ok(connection)
+        let limits = (lane.streams, lane.requests_each);
+        let opened = match lane.streams {
+            0 => Connection::open(to, place.secure.as_ref()).map(Line::Own),
+            _ => Shared::open(to, place.secure.as_ref(), limits).map(|shared| Line::Shared(Box::new(shared))),
+        };
+        let watched = opened.and_then(|line| {
+            self.poll.add(line.socket(), token)?;
+            Ok(line)
         });
-        match opened {
-            Ok(connection) => {
-                self.pool.put(number, Link::new(connection, (load as u32, address), self.now_ns, ticket));
-                self.flights.get_mut(ticket).connection = number;
+        match watched {
+            Ok(line) => {
+                let intended_ns = self.flights.get_mut(ticket).intended_ns;
+                let instants = (self.now_ns, intended_ns);
+                let link = Link::new(line, (load as u32, address), instants, lane.requests_each);
+                self.pool.put(number, link);
+                self.send(number, ticket);
             }
             Err(error) => {
                 self.pool.give_back(number);
@@ -376,20 +422,31 @@ impl Worker {
         }
     }
 
-    /// Sends the request behind `ticket` on connection `number`.
+    /// Sends the request behind `ticket` on connection `number`, as soon as that is connected.
     fn send(&mut self, number: u32, ticket: Ticket) {
         let flight = self.flights.get_mut(ticket);
         flight.connection = number;
+        let link = self.pool.get(number);
+        let connection = match &mut link.line {
+            Line::Own(connection) => connection,
+            Line::Shared(_) => return self.send_shared(number, ticket),
+        };
+        link.ticket = Some(ticket);
+        if connection.stage() != Stage::Idle {
+            return;
+        }
+        link.left -= 1;
         let prepared = &self.lanes[flight.load as usize].prepared;
         let unix_ms = self.unix_zero_ms + flight.intended_ns / 1_000_000;
         let occasion = Occasion { number: flight.number, unix_ms, visit: self.visits.get(flight.visit) };
         let wired = prepared.wire(flight.request, occasion, &mut self.scratch);
         let request = &prepared.requests[flight.request as usize];
-        let link = self.pool.get(number);
-        link.ticket = Some(ticket);
-        let event = link.connection.send(&wired, request.head_only, request.close);
+        if let Some(expected) = &request.bytes {
+            connection.speak(Speech::Tcp(Tcp::new(expected.clone())));
+        }
+        let event = connection.send(&wired, request.head_only, request.close || link.left == 0);
         if let Some(scrutiny) = &request.scrutiny {
-            link.connection.keep_answer(scrutiny.keep());
+            connection.keep_answer(scrutiny.keep());
         }
         self.follow(number, event);
     }
@@ -400,20 +457,29 @@ impl Worker {
             return;
         };
         let link = self.pool.get(number);
-        let event = link.connection.advance(ready, &mut self.buffer, &mut self.last_head);
-        if event == Event::Unfinished {
-            self.unfinished.push(ready);
-        }
-        // An answer that comes at once has its first byte with its last.
-        let begun = link.connection.is_answering().then_some(link.ticket).flatten();
-        self.look();
-        if let Some(ticket) = begun {
-            let flight = self.flights.get_mut(ticket);
-            if flight.first_byte_ns == 0 {
-                flight.first_byte_ns = self.now_ns;
+        match &mut link.line {
+            Line::Own(connection) => {
+                let event = connection.advance(ready, &mut self.buffer, &mut self.last_head);
+                if event == Event::Unfinished {
+                    self.unfinished.push(ready);
+                }
+                let securing = connection.stage() == Stage::Securing;
+                // An answer that comes at once has its first byte with its last.
+                let begun = connection.is_answering().then_some(link.ticket).flatten();
+                self.now_ns = self.clock.now_ns();
+                if securing && link.connected_ns == 0 {
+                    link.connected_ns = self.now_ns;
+                }
+                if let Some(ticket) = begun {
+                    let flight = self.flights.get_mut(ticket);
+                    if flight.first_byte_ns == 0 {
+                        flight.first_byte_ns = self.now_ns;
+                    }
+                }
+                self.follow(number, event);
             }
+            Line::Shared(_) => self.attend_shared(number, ready),
         }
-        self.follow(number, event);
         // Between two sockets the schedule has its turn.
         self.release();
     }
@@ -425,22 +491,30 @@ impl Worker {
             Event::Pending | Event::Unfinished => {}
             Event::Connected => {
                 let ticket = link.ticket.expect("a connection is opened for a request");
-                let (load, connect_ns) = (link.load, self.now_ns - link.opened_ns);
-                let intended_ns = self.flights.get_mut(ticket).intended_ns;
-                self.opened.push(Opened { load, intended_ns, connect_ns, tls_ns: 0 });
+                self.opened.push(link.opened(self.now_ns));
                 self.send(number, ticket);
             }
             Event::Answered(answer) => {
                 let ticket = link.ticket.take().expect("only what is under way is answered");
-                let kept = link.connection.take_kept();
+                let (load, address) = (link.load as usize, link.address as usize);
+                let kept = match &mut link.line {
+                    Line::Own(connection) => connection.take_kept(),
+                    Line::Shared(_) => None,
+                };
                 self.answered(ticket, answer, kept.as_deref());
-                if answer.reusable { self.pool.rest(number) } else { self.pool.close(number) }
+                if !answer.reusable {
+                    self.close(number);
+                } else if let Some(next) = self.pool.queue(load, address).pop_front() {
+                    self.send(number, next);
+                } else {
+                    self.pool.rest(number);
+                }
             }
             Event::Broken(broken) => {
                 let ticket = link.ticket.take().expect("only what is under way breaks");
                 let (load, address) = (link.load as usize, link.address);
-                let connecting = link.connection.stage() == Stage::Connecting;
-                self.pool.close(number);
+                let connecting = matches!(link.line.stage(), Stage::Connecting | Stage::Securing);
+                self.close(number);
                 let flight = self.flights.get_mut(ticket);
                 let request = &self.lanes[load].prepared.requests[flight.request as usize];
                 // A server may close a kept connection just as a request is on its way; every client
@@ -453,7 +527,7 @@ impl Worker {
                     self.broke(ticket, address, connecting, broken.class, broken.cause);
                 }
             }
-            Event::Closed => self.pool.close(number),
+            Event::Closed => self.close(number),
         }
     }
 
@@ -558,20 +632,45 @@ impl Worker {
             while let Some((ticket, flight)) = self.flights.oldest(load)
                 && flight.intended_ns.saturating_add(timeout_ns) <= now_ns
             {
-                let (number, request, intended_ns) = (flight.connection, flight.request, flight.intended_ns);
-                let link = self.pool.get(number);
-                let class = match link.connection.stage() {
-                    Stage::Connecting => Class::ConnectTimeout,
-                    Stage::Busy | Stage::Idle if link.connection.is_answering() => Class::BodyTimeout,
-                    Stage::Busy | Stage::Idle => Class::AnswerTimeout,
+                let (number, request) = (flight.connection, flight.request);
+                let (intended_ns, sent_ns) = (flight.intended_ns, flight.sent_ns);
+                let address = self.lanes[load].prepared.requests[request as usize].address;
+                let class = if number == UNCARRIED {
+                    // The oldest first, mostly; one that was sent before and is to be sent again is not.
+                    self.pool.queue(load, address as usize).retain(|other| *other != ticket);
+                    Class::ConnectTimeout
+                } else {
+                    self.give_up(number, ticket, sent_ns)
                 };
-                let (lane, address) = (&self.lanes[load], link.address);
+                let lane = &self.lanes[load];
                 self.examples
                     .meet(load as u32, class, intended_ns, || case(lane, request, address).timed_out(class));
-                self.pool.close(number);
                 self.land(ticket, class.end(), 0);
             }
         }
+    }
+
+    /// Gives up a request on connection `number`; returns what it was waiting for.
+    fn give_up(&mut self, number: u32, ticket: Ticket, sent_ns: u64) -> Class {
+        let line = &mut self.pool.get(number).line;
+        let class = match line.stage() {
+            Stage::Connecting => Class::ConnectTimeout,
+            Stage::Securing => Class::TlsTimeout,
+            Stage::Busy | Stage::Idle => Class::AnswerTimeout,
+        };
+        let answering = match line {
+            Line::Own(connection) => {
+                let answering = connection.is_answering();
+                self.close(number);
+                answering
+            }
+            Line::Shared(shared) => {
+                let answering = shared.give_up(ticket, sent_ns);
+                self.settle(number);
+                answering
+            }
+        };
+        if answering { Class::BodyTimeout } else { class }
     }
 
     /// Ends what is still under way when its grace is over, and drops what was due but is still unsent: the
@@ -579,8 +678,9 @@ impl Worker {
     fn cut_off(&mut self) {
         for load in 0..self.lanes.len() {
             while let Some((ticket, flight)) = self.flights.oldest(load) {
-                let number = flight.connection;
-                self.pool.close(number);
+                if flight.connection != UNCARRIED {
+                    self.pool.close(flight.connection);
+                }
                 self.land(ticket, End::CutOff, 0);
             }
         }
@@ -634,7 +734,7 @@ impl Worker {
 fn case(lane: &Lane, request: u32, address: u32) -> Case<'_> {
     Case {
         request: lane.names.get(request as usize).map_or("", String::as_str),
-        to: lane.prepared.addresses[address as usize],
+        to: &lane.prepared.places[address as usize].shown,
         timeout: Duration::from_ns(lane.timeout_ns),
     }
 }

@@ -27,6 +27,8 @@ record! {
         pub json: Named<serde_json::Value>,
         /// The body's size as it came (chunked transfer undone, still compressed): `< 10KB`, `>= 1KiB`, `== 0`.
         pub size: Option<SizeCheck>,
+        /// With `tcp`: bytes that must come back, anywhere in the first 64 KiB; any will do where left out.
+        pub bytes: Option<Located<String>>,
     }
 }
 
@@ -40,6 +42,7 @@ impl Default for Expect {
             regex: None,
             json: Named::default(),
             size: None,
+            bytes: None,
         }
     }
 }

@@ -130,8 +130,8 @@ fn sent(request: &Request, span: Span, known: &Known<'_>, mistakes: &mut Mistake
     }
     header_templates(&request.headers, span, known, mistakes);
     auth((request.auth.as_ref(), &request.headers), span, known, mistakes);
-    if let Some(body) = &request.body {
-        templates(body, body.span, known, mistakes);
+    for text in [&request.body, &request.send].into_iter().flatten() {
+        templates(text, text.span, known, mistakes);
     }
     if let Some(json) = &request.json {
         json_templates(&json.value, json.span, known, mistakes);
@@ -148,7 +148,7 @@ fn sent(request: &Request, span: Span, known: &Known<'_>, mistakes: &mut Mistake
 /// Notes what is wrong with what is expected of an answer; `span` is where mistakes are without a better
 /// place.
 pub fn expect(expect: &Expect, span: Span, mistakes: &mut Mistakes) {
-    let Expect { status: _, header, body, regex, json, size: _ } = expect;
+    let Expect { status: _, header, body, regex, json, size: _, bytes: _ } = expect;
     if header.len() > MAX_CHECKS || json.len() > MAX_CHECKS {
         return mistakes.add(span, format!("more than {MAX_CHECKS} checks on one answer"), "");
     }

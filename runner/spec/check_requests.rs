@@ -43,6 +43,7 @@ fn load(
         let hint = "write how many requests may be under way at once, such as `10000`";
         mistakes.add(load.max_in_flight.span, "`max_in_flight` must be positive, got `0`", hint);
     }
+    super::check_transport::check(load, mistakes);
     headers(&load.headers, name.span, mistakes);
     if load.requests.is_empty() && !touched {
         let message = format!("load `{}` sends no requests", name.value);
@@ -76,16 +77,22 @@ fn request(
     match given.as_slice() {
         [url] => self::url(experiment, url, mistakes),
         [] if request.flow.is_some() => {}
+        [] if request.tcp.is_some() => {}
         [] if names.touched("load", &load.value, mistakes) => {}
         [] => {
             let message = format!("a request of load `{}` has no method", load.value);
-            mistakes.add(load.span, message, "give one of `get`, `head`, `post`, `put`, `patch`, `delete`");
+            mistakes.add(
+                load.span,
+                message,
+                "give one of `get`, `head`, `post`, `put`, `patch`, `delete`, `tcp`",
+            );
         }
         [_, second, ..] => {
             let hint = "make it two entries of the list, each with its weight";
             mistakes.add(second.span, "a request has one method, and this is a second one", hint);
         }
     }
+    tcp(experiment, request, mistakes);
     if request.weight.value == 0 {
         mistakes.add(request.weight.span, "`weight` must be positive, got `0`", "remove the request instead");
     }
@@ -95,6 +102,40 @@ fn request(
     headers(&request.headers, span, mistakes);
 }
 
+/// What a request over plain TCP has, an HTTP one has not, and the other way round.
+fn tcp(experiment: &Experiment, request: &Request, mistakes: &mut Mistakes) {
+    const ONLY: &str = "remove it, or write `tcp: HOST:PORT` instead of the method";
+    let Some(address) = &request.tcp else {
+        for (field, text) in [("send", &request.send), ("bytes", &request.expect.bytes)] {
+            if let Some(text) = text {
+                mistakes.add(text.span, format!("`{field}` is for requests over plain TCP"), ONLY);
+            }
+        }
+        return;
+    };
+    match request.tcp_url() {
+        Some(Err(hint)) => {
+            mistakes.add(address.span, format!("`{}` is not an address", address.value), hint);
+        }
+        Some(Ok(parsed)) => lab_service(experiment, address, &parsed, mistakes),
+        None => {}
+    }
+    if let Some((_, url)) = request.method_and_url() {
+        mistakes.add(url.span, "a request is over plain TCP or HTTP, not both", "make it two loads");
+    }
+    let body = request.body.as_ref().map(|body| body.span);
+    let http = body
+        .or(request.json.as_ref().map(|json| json.span))
+        .or_else(|| (!request.headers.is_empty()).then_some(address.span));
+    if let Some(span) = http {
+        mistakes.add(
+            span,
+            "headers and bodies are HTTP's, and this is plain TCP",
+            "write what is sent as `send`",
+        );
+    }
+}
+
 /// Notes what is wrong with a probe.
 pub fn probe(experiment: &Experiment, probe: &Probe, mistakes: &mut Mistakes) {
     let Probe::Http(HttpProbe { get, headers, expect, timeout, every }) = probe;
@@ -102,6 +143,10 @@ pub fn probe(experiment: &Experiment, probe: &Probe, mistakes: &mut Mistakes) {
         mistakes.add(get.span, "a probe asks the same each time, without templates", "write it as it is");
     } else {
         url(experiment, get, mistakes);
+    }
+    if get.value.starts_with("https://") {
+        let message = format!("`{}` can't be asked: probes speak http:// only", get.value);
+        mistakes.add(get.span, message, "aim at the server behind the TLS endpoint");
     }
     check_exchange::expect(expect, get.span, mistakes);
     self::headers(headers, get.span, mistakes);
@@ -124,6 +169,10 @@ fn url(experiment: &Experiment, url: &Located<String>, mistakes: &mut Mistakes) 
         Ok(parsed) => parsed,
         Err(hint) => return mistakes.add(url.span, format!("`{}` can't be requested", url.value), hint),
     };
+    lab_service(experiment, url, &parsed, mistakes);
+}
+
+fn lab_service(experiment: &Experiment, url: &Located<String>, parsed: &Url, mistakes: &mut Mistakes) {
     let Some(service) = parsed.lab_service() else { return };
     match experiment.lab.as_deref() {
         None => {

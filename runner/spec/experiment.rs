@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::{Located, Named};
 use super::expr::{Check, Condition};
-use super::{Auth, Expect, Extract, FindRate, Headers, Lab, PhaseEnd, Pick, Shape, TargetLimit};
+use super::{
+    Auth, Connections, Expect, Extract, FindRate, Headers, Http, Lab, PhaseEnd, Pick, Shape, TargetLimit, Tls,
+};
 use crate::fault::Fault;
 use crate::units::{Duration, Ratio};
 use crate::{choice, record, tagged};
@@ -84,6 +86,19 @@ record! {
         pub timeout: Located<Duration> = Located { value: Duration::from_s(10), span: crate::error::Span::default() },
         /// Requests under way at once; arrivals beyond it are counted as dropped, not sent later.
         pub max_in_flight: Located<u32> = Located { value: 10_000, span: crate::error::Span::default() },
+        /// The version of HTTP it speaks.
+        pub http: Http = Http::H1,
+        /// With `http: h2`: the most requests under way at once on one connection, 100 where left out; fewer
+        /// where the server allows fewer.
+        pub streams: Option<Located<u32>>,
+        /// How `https://` URLs are spoken to; the system's authorities are trusted where left out.
+        pub tls: Option<Located<Tls>>,
+        /// How many connections it opens, and how long it uses each.
+        pub connections: Option<Connections>,
+        /// Connect to this unix socket, wherever URLs point.
+        pub unix_socket: Option<Located<String>>,
+        /// Where hosts really are: `HOST:PORT` as in URLs, with the port, to `ADDRESS:PORT`.
+        pub resolve: Named<Located<String>>,
         /// Headers sent with every request. Templates are filled in.
         pub headers: Headers,
         /// How requests say who they are from.
@@ -121,7 +136,7 @@ tagged! {
 
 record! {
     /// One kind of request, or with `flow` and `steps` several in a row. Exactly one of the methods names a
-    /// request's URL: `http://HOST[:PORT]/PATH`, where `SERVICE.lab` as the host means the published port of
+    /// request's URL (or `tcp` its address): `http://HOST[:PORT]/PATH` or `https://…`, where `SERVICE.lab` as the host means the published port of
     /// a lab's service.
     ///
     /// Templates stand in paths, headers and bodies, and are filled in anew for each arrival: `{{ uuid }}`,
@@ -149,6 +164,10 @@ record! {
         pub patch: Option<Located<String>>,
         /// URL of a DELETE request.
         pub delete: Option<Located<String>>,
+        /// Plain TCP instead of HTTP: `HOST:PORT`. All requests of a load are of one kind.
+        pub tcp: Option<Located<String>>,
+        /// With `tcp`: what is sent, with templates as in `body`. Left out, the server speaks first.
+        pub send: Option<Located<String>>,
         /// Its share of the arrivals, relative to the other entries'.
         pub weight: Located<u32> = Located { value: 1, span: crate::error::Span::default() },
         /// In a step: how long to wait after the answer before.
@@ -277,6 +296,17 @@ impl Request {
     /// The requests of this entry: itself, or a flow's steps.
     pub fn sent(&self) -> &[Self] {
         if self.flow.is_some() { &self.steps } else { std::slice::from_ref(self) }
+    }
+
+    /// Where a request over plain TCP goes, as the URL of that host and port; the error says what to write.
+    pub fn tcp_url(&self) -> Option<Result<super::url::Url, String>> {
+        const FORM: &str = "write `HOST:PORT`";
+        let address = &self.tcp.as_ref()?.value;
+        Some(match format!("http://{address}").parse::<super::url::Url>() {
+            Ok(url) if url.port.is_some() && url.authority() == *address => Ok(url),
+            Ok(_) => Err(FORM.to_owned()),
+            Err(why) => Err(format!("{FORM}; {why}")),
+        })
     }
 
     /// The method and URL; nothing unless exactly one was given.

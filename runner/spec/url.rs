@@ -1,4 +1,4 @@
-//! URLs of the language: `http://HOST[:PORT]/PATH`, where `SERVICE.lab` as the host means a lab's service.
+//! URLs of the language: `http://HOST[:PORT]/PATH` or `https://…`, where `SERVICE.lab` as the host means a lab's service.
 //!
 //! By hand, because the language takes a small part of what URLs can be and answers the rest with what to
 //! write instead. Start at [`Url`].
@@ -10,13 +10,17 @@ use std::str::FromStr;
 const LAB: &str = ".lab";
 /// The port of `http://` where none is written.
 const DEFAULT_PORT: u16 = 80;
+/// The same of `https://`.
+const DEFAULT_TLS_PORT: u16 = 443;
 
 /// Where a request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
+    /// True of `https://`.
+    pub tls: bool,
     /// A host name or address; IPv6 without its brackets. `gateway.lab` means the lab's service `gateway`.
     pub host: String,
-    /// The port; nothing: 80, or the service's only port in a lab.
+    /// The port; nothing: 80 or with TLS 443, or the service's only port in a lab.
     pub port: Option<u16>,
     /// Path and query; begins with `/`. May hold templates, `{{ … }}`, whose text is taken as it is.
     pub path: String,
@@ -37,7 +41,7 @@ impl Url {
 
     /// The port that a connection goes to.
     pub fn port_or_default(&self) -> u16 {
-        self.port.unwrap_or(DEFAULT_PORT)
+        self.port.unwrap_or(if self.tls { DEFAULT_TLS_PORT } else { DEFAULT_PORT })
     }
 }
 
@@ -52,7 +56,8 @@ fn outside_templates(path: &str) -> impl Iterator<Item = &str> {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority(), self.path)
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.path)
     }
 }
 
@@ -62,10 +67,11 @@ impl FromStr for Url {
     /// Errors say what is wrong and what to write instead.
     fn from_str(text: &str) -> Result<Self, String> {
         const FORM: &str = "write `http://HOST:PORT/PATH`";
-        if text.starts_with("https://") {
-            return Err("only http:// is spoken; aim at the server behind the TLS endpoint".into());
-        }
-        let rest = text.strip_prefix("http://").ok_or(FORM)?;
+        let (tls, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            _ => return Err(FORM.into()),
+        };
         let path_at = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(path_at);
         let sent = || std::iter::once(authority).chain(outside_templates(path)).flat_map(str::chars);
@@ -102,7 +108,7 @@ impl FromStr for Url {
             Some(_) => return Err("the port must be a number from 1 to 65535".into()),
         };
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok(Self { host: host.to_owned(), port, path })
+        Ok(Self { tls, host: host.to_owned(), port, path })
     }
 }
 
@@ -130,7 +136,8 @@ mod tests {
         check("http://localhost?x", Ok(("localhost", None, "/?x")));
         check("http://[::1]:80/", Ok(("::1", Some(80), "/")));
         check("http://[::1]", Ok(("::1", None, "/")));
-        check("https://a/", Err("only http://"));
+        check("https://a:8443/x", Ok(("a", Some(8443), "/x")));
+        check("ftp://a/", Err("write `http://"));
         check("localhost:80/", Err("write `http://"));
         check("", Err("write `http://"));
         check("http://", Err("the host is missing"));

@@ -542,9 +542,9 @@ async fn what_cannot_be_started_says_why() {
     for (request, exit, why) in [
         (get("http://no-such-host.invalid/"), Exit::Environment, "could not resolve `no-such-host.invalid`"),
         (
-            get("https://127.0.0.1/"),
+            get("ftp://127.0.0.1/"),
             Exit::Mistake,
-            "load `users`: `https://127.0.0.1/` can't be requested: only http://",
+            "load `users`: `ftp://127.0.0.1/` can't be requested: write `http://",
         ),
         (get("http://127.0.0.1/{{ uid }}"), Exit::Mistake, "unknown template `uid`"),
         (Request { get: None, ..get("") }, Exit::Mistake, "exactly one of get, head, post"),

@@ -3,7 +3,66 @@
 //! The seam is [`Reader`]: pure, fed whatever arrived, never touching a socket or a clock, so that a
 //! protocol can be tested and fuzzed by bytes alone. Connections, pacing and counting are the engine's.
 
+pub mod h2;
 pub mod http1;
+pub mod tcp;
+
+use http1::{Http1, LastHead};
+use tcp::Tcp;
+
+/// The protocols whose connections carry one request after the other.
+#[derive(Debug)]
+pub enum Speech {
+    /// HTTP/1.1.
+    Http1(Http1),
+    /// Bytes of any kind.
+    Tcp(Tcp),
+}
+
+impl Default for Speech {
+    fn default() -> Self {
+        Self::Http1(Http1::default())
+    }
+}
+
+impl Reader for Speech {
+    type Memory = LastHead;
+
+    fn begin(&mut self, head_only: bool) {
+        match self {
+            Self::Http1(http) => http.begin(head_only),
+            Self::Tcp(tcp) => tcp.begin(head_only),
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8], memory: &mut LastHead) -> Result<Progress, Malformed> {
+        match self {
+            Self::Http1(http) => http.feed(bytes, memory),
+            Self::Tcp(tcp) => tcp.feed(bytes, &mut ()),
+        }
+    }
+
+    fn keep(&mut self, keep: Keep) {
+        match self {
+            Self::Http1(http) => http.keep(keep),
+            Self::Tcp(tcp) => tcp.keep(keep),
+        }
+    }
+
+    fn take_kept(&mut self) -> Option<Box<Kept>> {
+        match self {
+            Self::Http1(http) => http.take_kept(),
+            Self::Tcp(tcp) => tcp.take_kept(),
+        }
+    }
+
+    fn end(&mut self) -> Option<Answer> {
+        match self {
+            Self::Http1(http) => http.end(),
+            Self::Tcp(tcp) => tcp.end(),
+        }
+    }
+}
 
 use super::kept::{Keep, Kept};
 

@@ -218,7 +218,7 @@ fn says_what_does_not_fit_together() {
         changed(&[("  one-api: {", "  ' one-api': {"), ("on: one-api", "on: ' one-api'")]),
         changed(&[(get, "weight: 2")]).replacen("        weight: 4\n", "", 1),
         changed(&[(get, "get: http://127.0.0.1/\n        put: http://127.0.0.1/")]),
-        changed(&[(get, "get: https://127.0.0.1/")]),
+        changed(&[(get, "get: ftp://127.0.0.1/")]),
         changed(&[(get, "get: http://gatewey.lab/")]),
         changed(&[(get, "get: http://gateway.lab/"), ("lab: replicas\n", "")]),
         changed(&[("weight: 4", "weight: 0"), ("rate: 2000/s", "rate: 0/s\n    timeout: 0s\n    max_in_flight: 0")]),
@@ -309,6 +309,63 @@ fn says_what_is_wrong_with_requests_and_answers() {
         changed(&[("8080/health", "8080/health?{{ uuid }}")]),
     ];
     check_refused("exchanges", &texts);
+}
+
+#[test]
+fn says_what_contradicts_itself_in_how_a_load_travels() {
+    let with = |fields: &str, url: &str| {
+        changed(&[
+            ("rate: 2000/s", &format!("rate: 2000/s\n    {}", fields.replace("; ", "\n    "))),
+            ("http://127.0.0.1:8080/cart", url),
+        ])
+    };
+    let tcp = |request: &str| {
+        let get = "get: http://127.0.0.1:8080/cart\n        weight: 4\n        expect: { status: 200 }";
+        let post = "\n      - post: http://127.0.0.1:8080/checkout\n        json: { item: \"{{ uuid }}\" }";
+        changed(&[(get, request), (post, ""), ("lab: replicas\n", "")])
+    };
+    let secure = "https://shop.test/cart";
+    let texts = [
+        with("http: h3", secure),
+        with("http: 2", secure),
+        with("tls: { insecure: true }", "http://shop.test/cart"),
+        with("tls: { cert: a.pem }", secure),
+        with("tls: { key: a.key }", secure),
+        with("tls: { ca: ca.pem, insecure: true }", secure),
+        with("tls: { sni: 'not a name' }", secure),
+        with("streams: 10", secure),
+        with("http: h2; streams: 0", secure),
+        with("http: h2; streams: 10001", secure),
+        with("connections: { max: 0, requests: 0 }", secure),
+        with("connections: { fresh: true }", secure),
+        with(&format!("unix_socket: /{}", "x".repeat(107)), secure),
+        with("unix_socket: /run/a; resolve: { 'shop.test:443': '127.0.0.1:1' }", secure),
+        with("resolve: { 'shop.test:443': '127.0.0.1' }", secure),
+        with("resolve: { 'shop.test': '127.0.0.1:1' }", secure),
+        with("resolve: { 'other.test:443': '[::1]:1' }", secure),
+        changed(&[("http://127.0.0.1:8080/health", "https://127.0.0.1/health")]),
+        tcp("tcp: localhost"),
+        tcp("tcp: 'http://localhost:1'"),
+        tcp("tcp: localhost:1/x"),
+        tcp("tcp: cache.lab:1\n        get: http://a/"),
+        tcp("tcp: localhost:1\n        body: x"),
+        tcp("tcp: localhost:1\n        headers: { a: b }\n        send: '{{ uid }}'"),
+        tcp("get: http://a/\n        send: x\n        expect: { bytes: y }"),
+        changed(&[
+            ("rate: 2000/s", "rate: 2000/s\n    http: h2"),
+            (
+                "get: http://127.0.0.1:8080/cart\n        weight: 4\n        expect: { status: 200 }",
+                "tcp: localhost:1",
+            ),
+        ]),
+    ];
+    check_refused("transport", &texts);
+    parse(&input(&with(
+        "http: h2; streams: 7; connections: { max: 3, requests: 9 }; tls: { sni: a.test }; \
+         resolve: { 'shop.test:443': '[::1]:1' }",
+        secure,
+    )))
+    .unwrap_or_else(|problems| panic!("{problems}"));
 }
 
 #[test]
