@@ -3,8 +3,6 @@
 //!
 //! Shared by cargo-fuzz's targets and by `scripts/bench fuzz`, hence a file of its own.
 
-#![allow(dead_code, reason = "each target uses its own half")]
-
 use chaos::load::protocol::h2::{self, H2, Laid};
 use chaos::load::protocol::http1::{Http1, LastHead};
 use chaos::load::protocol::{Malformed, Progress, Reader};

@@ -22,9 +22,9 @@ fn main() {
     };
     let executions: u64 = executions.parse().expect("a number of executions");
     let mut random = Random(seed.parse().expect("a seed"));
-    let (run, seeds): (fn(&[u8]), Vec<Vec<u8>>) = match target.as_str() {
-        "http1" => (answers::http1, http1_seeds()),
-        "h2" => (answers::h2, h2_seeds()),
+    let (run, seeds) = match target.as_str() {
+        "http1" => (answers::http1 as fn(&[u8]), http1_seeds()),
+        "h2" => (answers::h2 as fn(&[u8]), h2_seeds()),
         _ => panic!("no such target: {target}"),
     };
     let mut pool: Vec<Vec<u8>> = seeds.iter().cycle().take(POOL).cloned().collect();

@@ -273,7 +273,7 @@ async fn hostile_http2_servers_end_in_the_right_box() {
         (Hostile::Says(after(&[frame(1, 4, 1, &[0x88])])), "timeout: body"),
         (Hostile::SaysAndCloses(Vec::new()), "reset"),
         (Hostile::SaysAndCloses(after(&[frame(1, 4, 1, &[0x88])])), "truncated"),
-        (Hostile::SaysAndCloses(after(&[goaway.clone()])), "reset"),
+        (Hostile::SaysAndCloses(after(std::slice::from_ref(&goaway))), "reset"),
         (Hostile::Says(after(&[frame(3, 0, 1, &2u32.to_be_bytes())])), "reset"),
         (Hostile::Says(after(&[frame(3, 0, 1, &7u32.to_be_bytes())])), "reset"),
         (Hostile::Resets, "reset"),

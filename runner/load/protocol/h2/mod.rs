@@ -316,8 +316,9 @@ impl H2 {
             frame::put_head(part, kind::DATA, end, stream.id, &mut self.out);
             self.out.extend_from_slice(&stream.unsent.bytes()[..part]);
             stream.unsent.advance(part);
-            self.send_window -= part as i64;
-            stream.send_window -= part as i64;
+            let sent = i64::from(part as u32);
+            self.send_window -= sent;
+            stream.send_window -= sent;
             if part == left {
                 stream.unsent = Unsent::Nothing;
                 self.blocked -= 1;
@@ -653,7 +654,7 @@ impl H2 {
     }
 
     fn settings(&mut self, head: Head, payload: &[u8]) -> Result<(), Malformed> {
-        if head.stream != 0 || payload.len() % 6 != 0 {
+        if head.stream != 0 || !payload.len().is_multiple_of(6) {
             return Err(Malformed("SETTINGS that are none"));
         }
         if head.has(flag::ACK) {

@@ -89,6 +89,7 @@ const fn answered(tag: u32, status: u16, bytes: u64) -> Event {
 }
 
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "scripts are written where they are checked")]
 fn check(script: Script, expected: Result<&[Event], &'static str>) {
     let whole = feed(&mut two(), &script.0);
     assert_eq!(whole, expected.map(<[Event]>::to_vec));
