@@ -3,6 +3,7 @@
 //!
 //! Shared by cargo-fuzz's targets and by `scripts/bench fuzz`, hence a file of its own.
 
+use chaos::load::kept::Keep;
 use chaos::load::protocol::h2::{self, H2, Laid};
 use chaos::load::protocol::http1::{Http1, LastHead};
 use chaos::load::protocol::{Malformed, Progress, Reader};
