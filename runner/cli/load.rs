@@ -36,7 +36,7 @@ const LONGEST: &str = "24h";
 #[derive(clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct Args {
-    /// What to ask for: `http://HOST[:PORT]/PATH`.
+    /// What to ask for: `http://HOST[:PORT]/PATH` or `https://…`.
     url: String,
     /// Arrivals a second, as `500/s`, which do not wait for answers [default: 50/s].
     #[arg(long, conflicts_with = "users")]
@@ -69,6 +69,21 @@ pub struct Args {
     /// Find a host elsewhere than its name says, as `HOST:PORT:ADDRESS`; may be repeated.
     #[arg(long, value_name = "HOST:PORT:ADDRESS")]
     resolve: Vec<String>,
+    /// Connect to this unix socket, wherever the URL points.
+    #[arg(long, value_name = "PATH")]
+    unix_socket: Option<String>,
+    /// Connections open at once, at most; what finds none waits for one, and its wait is in its latency.
+    #[arg(long, value_name = "N")]
+    connections: Option<u32>,
+    /// Speak HTTP/2: agreed upon within TLS, or at once to `http://`.
+    #[arg(long)]
+    http2: bool,
+    /// With --http2: requests under way at once on one connection [default: 100].
+    #[arg(long, value_name = "N", requires = "http2")]
+    streams: Option<u32>,
+    /// Accept any certificate of an `https://` server.
+    #[arg(long)]
+    insecure: bool,
     /// Which answers are good: `200`, `2xx`, `< 500`, or several with commas [default: `< 400`].
     #[arg(long, value_name = "STATUS")]
     expect_status: Option<String>,
@@ -203,6 +218,7 @@ fn experiment(args: &Args) -> Result<String> {
         ("headers".into(), Value::Object(headers(&args.headers)?)),
         ("requests".into(), json!([request])),
     ]);
+    load.extend(transport(args));
     let rate = args.rate.as_deref().unwrap_or(DEFAULT_RATE);
     let arrivals = if args.poisson { "poisson" } else { "constant" };
     let model = match args.users {
@@ -243,6 +259,18 @@ fn experiment(args: &Args) -> Result<String> {
         return Err(Error::mistake(message).hint("send a smaller body"));
     }
     Ok(text)
+}
+
+/// How the load travels, as far as flags say.
+fn transport(args: &Args) -> impl Iterator<Item = (String, Value)> {
+    let fields = [
+        ("http", args.http2.then(|| "h2".into())),
+        ("streams", args.streams.map(Value::from)),
+        ("connections", args.connections.map(|max| json!({ "max": max }))),
+        ("unix_socket", args.unix_socket.as_deref().map(Value::from)),
+        ("tls", args.insecure.then(|| json!({ "insecure": true }))),
+    ];
+    fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)))
 }
 
 /// A body as given, or a file's text.

@@ -25,7 +25,7 @@ def h2(rounds):
         try:
             time.sleep(0.5)
             url = f"http://127.0.0.1:{PORT}/index.html"
-            ours = [CHAOS, "load", url, "--http2", "--users", str(CONNECTIONS * STREAMS), "--connections", str(CONNECTIONS), "--duration", f"{SECONDS}s", "--threads", "1", "--quiet", "--json", saved.name]
+            ours = [CHAOS, "load", url, "--http2", "--users", str(CONNECTIONS * STREAMS), "--streams", str(STREAMS), "--connections", str(CONNECTIONS), "--duration", f"{SECONDS}s", "--threads", "1", "--quiet", "--json", saved.name]
             peer = ["h2load", "-t1", "-c", str(CONNECTIONS), "-m", str(STREAMS), "-D", str(SECONDS), url]
             ratios, rates = [], []
             for number in range(rounds):
