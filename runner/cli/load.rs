@@ -81,6 +81,9 @@ pub struct Args {
     /// With --http2: requests under way at once on one connection [default: 100].
     #[arg(long, value_name = "N", requires = "http2")]
     streams: Option<u32>,
+    /// Follow up to so many redirects of each request, on the URL's own host [default: 0].
+    #[arg(long, value_name = "N")]
+    redirects: Option<u32>,
     /// Accept any certificate of an `https://` server.
     #[arg(long)]
     insecure: bool,
@@ -267,6 +270,7 @@ fn transport(args: &Args) -> impl Iterator<Item = (String, Value)> {
         ("http", args.http2.then(|| "h2".into())),
         ("streams", args.streams.map(Value::from)),
         ("connections", args.connections.map(|max| json!({ "max": max }))),
+        ("redirects", args.redirects.map(Value::from)),
         ("unix_socket", args.unix_socket.as_deref().map(Value::from)),
         ("tls", args.insecure.then(|| json!({ "insecure": true }))),
     ];

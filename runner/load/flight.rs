@@ -35,6 +35,8 @@ pub struct Flight {
     pub load: u32,
     /// Which of the load's requests.
     pub request: u32,
+    /// The place it goes to, as an index of the load's; another one once it was redirected there.
+    pub address: u32,
     /// Its arrival's number.
     pub number: u64,
     /// Its intended instant, on the run's clock.
@@ -49,6 +51,8 @@ pub struct Flight {
     pub visit: VisitId,
     /// True if it was sent again after a kept connection turned out closed.
     pub retried: bool,
+    /// True once it was redirected: it has a [`Trail`](super::redirect::Trail).
+    pub redirected: bool,
 }
 
 #[derive(Debug)]
@@ -154,6 +158,7 @@ mod tests {
         Flight {
             load,
             request: 0,
+            address: 0,
             number,
             intended_ns: number,
             sent_ns: number,
@@ -161,6 +166,7 @@ mod tests {
             connection: 0,
             visit: crate::load::visit::NO_VISIT,
             retried: false,
+            redirected: false,
         }
     }
 

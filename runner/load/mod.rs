@@ -31,6 +31,7 @@ pub mod progress;
 pub mod protocol;
 pub mod record;
 pub mod recorder;
+pub mod redirect;
 pub mod request;
 pub mod rows;
 pub mod schedule;

@@ -133,6 +133,8 @@ pub enum Class {
     Tls,
     /// What came is no answer of the protocol.
     Protocol,
+    /// Redirected too often, or to where the load does not go.
+    Redirects,
     /// This process may open no more files.
     OpenFiles,
     /// This machine has no free port left towards that address.
@@ -159,7 +161,7 @@ pub enum Class {
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Refused,
         Self::Reset,
         Self::Truncated,
@@ -171,6 +173,7 @@ impl Class {
         Self::Dns,
         Self::Tls,
         Self::Protocol,
+        Self::Redirects,
         Self::OpenFiles,
         Self::Ports,
         Self::Memory,
@@ -201,6 +204,7 @@ impl Class {
             Self::Dns => "dns",
             Self::Tls => "tls",
             Self::Protocol => "protocol",
+            Self::Redirects => "redirects",
             Self::OpenFiles => "local: open files",
             Self::Ports => "local: ports",
             Self::Memory => "local: memory",

@@ -8,8 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::feed::{Feed, Row};
-use super::kept::Kept;
+use super::kept::{Keep, Kept};
 use super::place::{Place, Places};
+use super::protocol::Answer;
+use super::redirect::{Redirects, Trail};
 use super::rows::Rows;
 use super::scrutiny::{Scrutiny, Unexpected};
 use super::template::Scope;
@@ -88,6 +90,8 @@ pub struct Prepared {
     /// The terms of each SLO's condition, in the plan's order; at most [`MAX_SLOS`].
     slos: Vec<Vec<Term>>,
     seed: u64,
+    /// How redirects are followed, if they are.
+    pub redirects: Option<Box<Redirects>>,
 }
 
 /// The most SLOs on one load: a bit each in every sample.
@@ -116,8 +120,6 @@ pub struct Carried {
 pub struct PreparedRequest {
     /// Its place, as an index.
     pub address: u32,
-    /// It goes to `https://`.
-    pub tls: bool,
     /// Over plain TCP: what must come back.
     pub bytes: Option<Arc<[u8]>>,
     /// A HEAD request: no body follows, whatever the answer's head says.
@@ -139,6 +141,32 @@ impl Prepared {
     /// function of its arguments and the load's seed, so asking again gives the same.
     pub fn wire<'a>(&'a self, request: u32, occasion: Occasion<'_>, scratch: &'a mut Vec<u8>) -> Wired<'a> {
         self.requests[request as usize].wire.bytes(self.seed, occasion, scratch)
+    }
+
+    /// The text of request `request` where `trail` leads it; a function of its arguments, as
+    /// [`Prepared::wire`] is.
+    pub fn hop(&self, request: u32, trail: &Trail, occasion: Occasion<'_>) -> Vec<u8> {
+        let redirects = self.redirects.as_ref().expect("only what follows redirects has a trail");
+        redirects.text(request, trail, self.seed, occasion)
+    }
+
+    /// Where request `request` goes next, which was answered by a redirect, and the place that is at; else why
+    /// it can't, for people. See [`Redirects::next`].
+    pub fn redirected(
+        &self,
+        request: u32,
+        trail: Option<Trail>,
+        answered: (Answer, Option<&Kept>, u64),
+        occasion: Occasion<'_>,
+    ) -> Result<(Trail, u32), String> {
+        let redirects = self.redirects.as_ref().expect("redirects are followed");
+        redirects.next(request, trail, answered, self.seed, occasion)
+    }
+
+    /// How much of the answers to request `request` is kept; nothing where nobody looks into them.
+    pub fn keep(&self, request: u32) -> Option<Keep> {
+        let scrutiny = self.requests[request as usize].scrutiny.as_ref().map(|scrutiny| scrutiny.keep());
+        scrutiny.or(self.redirects.as_ref().map(|_| Keep::Head))
     }
 
     /// What a visitor carries when it arrives: a row of each feed that it needs. Nothing if a row is not
@@ -164,18 +192,23 @@ impl Prepared {
     }
 
     /// Holds what was kept of an answer to request `request` against what is expected of it besides the
-    /// status; what later steps go on with is put into `visit`.
+    /// status; what later steps go on with is put into `visit`. With a `trail` it is the answer at its end.
     pub fn examine(
         &self,
         request: u32,
         kept: &Kept,
-        visit: Option<&mut Visit>,
+        (visit, trail): (Option<&mut Visit>, Option<&Trail>),
         unix_ms: u64,
     ) -> Result<(), Unexpected> {
+        let redirects = self.redirects.as_ref();
         let request = &self.requests[request as usize];
         let Some(scrutiny) = &request.scrutiny else { return Ok(()) };
         let Some(visit) = visit else { return scrutiny.examine(kept, &mut []) };
         if let Some(place) = request.wire.place(&visit.path, unix_ms) {
+            let place = match (redirects, trail) {
+                (Some(redirects), Some(trail)) => redirects.place(trail, place),
+                _ => place,
+            };
             kept.values("set-cookie").for_each(|cookie| visit.jar.set(&place, cookie));
         }
         scrutiny.examine(kept, &mut visit.extracted)
@@ -215,6 +248,7 @@ pub async fn prepare(load: &LoadPlan, endpoints: &Endpoints) -> Result<Prepared>
         feeds: Vec::new(),
         slos: load.slos.iter().map(|(_, Condition { terms, .. })| terms.clone()).collect(),
         seed: load.seed,
+        redirects: Redirects::of(&load.load).map(Box::new),
     };
     let mut scope = Scope {
         feeds: load.load.data.names().map(|name| (name.to_owned(), Vec::new())).collect(),
@@ -236,6 +270,12 @@ pub async fn prepare(load: &LoadPlan, endpoints: &Endpoints) -> Result<Prepared>
             ready.address =
                 u32::try_from(places.find(&url).await?).expect("a load has at most a thousand places");
             ready.next_after_ns = steps.get(step + 1).map(|next| next.think.as_ns());
+            if let Some(redirects) = &mut prepared.redirects {
+                redirects.add(method, &url, ready.address, ready.wire.clone());
+            }
+            if request.tcp.is_none() {
+                ready.wire = ready.wire.laid(load.load.http, &url);
+            }
             carried.feeds |= ready.wire.feeds().into_iter().fold(0, |bits, feed| bits | (1 << feed));
             prepared.requests.push(ready);
         }
@@ -270,7 +310,7 @@ fn request_of(
 ) -> Result<PreparedRequest, String> {
     let wire = match &request.tcp {
         Some(_) => Wire::text(request.send.as_ref().map_or("", |text| &text.value), scope)?,
-        None => Wire::new(&load.load, request, (method, url), step, scope)?.laid(load.load.http, url),
+        None => Wire::new(&load.load, request, (method, url), step, scope)?,
     };
     let bytes = request.tcp.as_ref().map(|_| request.expect.bytes.as_ref().map_or("", |text| &text.value));
     // What a step extracts is known to later steps, not to itself.
@@ -286,7 +326,6 @@ fn request_of(
         address: 0,
         head_only: method == "HEAD",
         idempotent: request.tcp.is_none() && !matches!(method, "POST" | "PATCH"),
-        tls: url.tls,
         bytes: bytes.map(|text| text.as_bytes().into()),
         close: headers.any(close),
         scrutiny: scrutiny.map(Box::new),

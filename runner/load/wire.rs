@@ -206,7 +206,7 @@ impl Filled {
 }
 
 /// The target in a request line that was made here: between its two spaces.
-fn target(head: &[u8]) -> &str {
+pub(super) fn target(head: &[u8]) -> &str {
     let target = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
     std::str::from_utf8(target).unwrap_or("/")
 }

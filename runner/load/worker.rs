@@ -7,8 +7,10 @@
 //!
 //! All state is in [`Worker`]; start at [`Worker::run`].
 
+mod redirecting;
 mod sharing;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc;
 
@@ -25,13 +27,14 @@ use super::progress::{Fared, Progress};
 use super::protocol::http1::LastHead;
 use super::protocol::tcp::Tcp;
 use super::protocol::{Answer, Speech, h2};
+use super::redirect::{Trail, is_redirect};
 use super::request::Entry;
 use super::schedule::Arrival;
 use super::scrutiny::Unexpected;
 use super::shared::Shared;
 use super::visit::{NO_VISIT, Visits};
 use super::window::{Now, OVERDUE_NS};
-use super::wire::Occasion;
+use super::wire::{Occasion, Wired};
 use crate::clock::Clock;
 use crate::units::Duration;
 
@@ -121,6 +124,10 @@ pub struct Worker {
     ended: Vec<h2::Event>,
     /// Shared connections with something to write: written once a turn, however many requests it had.
     unwritten: Vec<u32>,
+    /// Where requests were redirected, by ticket.
+    trails: HashMap<u32, Trail>,
+    /// Requests that were just redirected, until what answered them is put where it belongs.
+    turned: Vec<Ticket>,
     /// Connections opened so far, by which a host's addresses take turns.
     turns: usize,
     progress: Progress,
@@ -170,6 +177,8 @@ impl Worker {
             laid: Vec::new(),
             ended: Vec::new(),
             unwritten: Vec::new(),
+            trails: HashMap::new(),
+            turned: Vec::new(),
             turns: 0,
             progress: Progress::default(),
         }
@@ -355,9 +364,11 @@ impl Worker {
 
     /// Sends a request on an idle connection, or on a new one.
     fn depart(&mut self, load: usize, step: &Step, now_ns: u64) {
+        let address = self.lanes[load].prepared.requests[step.request as usize].address;
         let ticket = self.flights.add(Flight {
             load: load as u32,
             request: step.request,
+            address,
             number: step.number,
             intended_ns: step.at_ns,
             sent_ns: now_ns,
@@ -365,8 +376,13 @@ impl Worker {
             connection: UNCARRIED,
             visit: step.visit,
             retried: false,
+            redirected: false,
         });
-        let address = self.lanes[load].prepared.requests[step.request as usize].address;
+        self.carry(load, address, ticket);
+    }
+
+    /// Sends a request under way on an idle connection to one of the load's places, or on a new one.
+    fn carry(&mut self, load: usize, address: u32, ticket: Ticket) {
         match self.pool.take_idle(load, address as usize) {
             Some(number) => self.send(number, ticket),
             None => self.open(load, address, ticket),
@@ -439,14 +455,20 @@ impl Worker {
         let prepared = &self.lanes[flight.load as usize].prepared;
         let unix_ms = self.unix_zero_ms + flight.intended_ns / 1_000_000;
         let occasion = Occasion { number: flight.number, unix_ms, visit: self.visits.get(flight.visit) };
-        let wired = prepared.wire(flight.request, occasion, &mut self.scratch);
+        let wired = if flight.redirected {
+            let trail = &self.trails[&ticket.number()];
+            self.scratch = prepared.hop(flight.request, trail, occasion);
+            Wired::Made(&self.scratch)
+        } else {
+            prepared.wire(flight.request, occasion, &mut self.scratch)
+        };
         let request = &prepared.requests[flight.request as usize];
         if let Some(expected) = &request.bytes {
             connection.speak(Speech::Tcp(Tcp::new(expected.clone())));
         }
         let event = connection.send(&wired, request.head_only, request.close || link.left == 0);
-        if let Some(scrutiny) = &request.scrutiny {
-            connection.keep_answer(scrutiny.keep());
+        if let Some(keep) = prepared.keep(flight.request) {
+            connection.keep_answer(keep);
         }
         self.follow(number, event);
     }
@@ -479,6 +501,9 @@ impl Worker {
                 self.follow(number, event);
             }
             Line::Shared(_) => self.attend_shared(number, ready),
+        }
+        if !self.turned.is_empty() {
+            self.turn();
         }
         // Between two sockets the schedule has its turn.
         self.release();
@@ -515,12 +540,12 @@ impl Worker {
                 let (load, address) = (link.load as usize, link.address);
                 let connecting = matches!(link.line.stage(), Stage::Connecting | Stage::Securing);
                 self.close(number);
+                let idempotent = self.is_idempotent(ticket);
                 let flight = self.flights.get_mut(ticket);
-                let request = &self.lanes[load].prepared.requests[flight.request as usize];
                 // A server may close a kept connection just as a request is on its way; every client
                 // sends such a request again where that can do no harm (RFC 9112, 9.3.1), so users do not
                 // see it. Once, and only if the server can't have acted on it or may act twice.
-                if broken.stale && !flight.retried && (broken.unsent || request.idempotent) {
+                if broken.stale && !flight.retried && (broken.unsent || idempotent) {
                     flight.retried = true;
                     self.open(load, address, ticket);
                 } else {
@@ -535,7 +560,12 @@ impl Worker {
         let flight = self.flights.get_mut(ticket);
         let (load, request, intended_ns) = (flight.load, flight.request, flight.intended_ns);
         let lane = &self.lanes[load as usize];
-        let address = lane.prepared.requests[request as usize].address;
+        let address = flight.address;
+        if lane.prepared.redirects.as_ref().is_some_and(|_| is_redirect(answer.status)) {
+            return self.redirected(ticket, answer, kept);
+        }
+        let trail = if flight.redirected { self.trails.get(&ticket.number()) } else { None };
+        let bytes = answer.bytes + trail.map_or(0, Trail::bytes);
         let mut end = End::Good(answer.status);
         if !lane.prepared.expects(request, answer.status) {
             end = End::Bad(answer.status, Class::Status);
@@ -544,14 +574,14 @@ impl Worker {
             });
         } else if let Some(kept) = kept {
             let unix_ms = self.unix_zero_ms + self.now_ns / 1_000_000;
-            let visit = self.visits.get(flight.visit);
+            let visit = (self.visits.get(flight.visit), trail);
             if let Err(Unexpected { class, text }) = lane.prepared.examine(request, kept, visit, unix_ms) {
                 end = End::Bad(answer.status, class);
                 self.examples
                     .meet(load, class, intended_ns, || case(lane, request, address).unexpected(&text));
             }
         }
-        self.land(ticket, end, answer.bytes);
+        self.land(ticket, end, bytes);
     }
 
     /// Ends a request under way whose connection broke, or could not be had.
@@ -567,6 +597,9 @@ impl Worker {
     /// Ends a request under way.
     fn land(&mut self, ticket: Ticket, end: End, bytes: u64) {
         let flight = self.flights.remove(ticket);
+        if flight.redirected {
+            self.trails.remove(&ticket.number());
+        }
         let now_ns = self.now_ns;
         let load = flight.load as usize;
         self.note(load, end, (flight.intended_ns, flight.sent_ns, now_ns), bytes);
@@ -634,7 +667,7 @@ impl Worker {
             {
                 let (number, request) = (flight.connection, flight.request);
                 let (intended_ns, sent_ns) = (flight.intended_ns, flight.sent_ns);
-                let address = self.lanes[load].prepared.requests[request as usize].address;
+                let address = flight.address;
                 let class = if number == UNCARRIED {
                     // The oldest first, mostly; one that was sent before and is to be sent again is not.
                     self.pool.queue(load, address as usize).retain(|other| *other != ticket);

@@ -15,6 +15,9 @@ const MAX_STREAMS: u32 = 10_000;
 /// The longest path of a unix socket, as the kernel has it (`sun_path`, without its final zero).
 const MAX_SOCKET_PATH_BYTES: usize = 107;
 
+/// The most redirects of one arrival: as many as browsers follow.
+const MAX_REDIRECTS: u32 = 20;
+
 /// Notes what is wrong with how `load` travels.
 pub fn check(load: &Load, mistakes: &mut Mistakes) {
     let urls: Vec<Url> = load
@@ -53,6 +56,14 @@ pub fn check(load: &Load, mistakes: &mut Mistakes) {
             mistakes.add(streams.span, message, "");
         }
         _ => {}
+    }
+    let redirects = &load.redirects;
+    if redirects.value > MAX_REDIRECTS {
+        let message = format!("`redirects` must be from 0 to {MAX_REDIRECTS}, got `{}`", redirects.value);
+        mistakes.add(redirects.span, message, "");
+    } else if redirects.value > 0 && load.requests.iter().any(|request| request.tcp.is_some()) {
+        let message = "`redirects` is for HTTP, and this load is plain TCP";
+        mistakes.add(redirects.span, message, "remove it");
     }
     if let Some(policy) = &load.connections {
         for (field, count) in [("max", &policy.max), ("requests", &policy.requests)] {

@@ -99,6 +99,10 @@ record! {
         pub unix_socket: Option<Located<String>>,
         /// Where hosts really are: `HOST:PORT` as in URLs, with the port, to `ADDRESS:PORT`.
         pub resolve: Named<Located<String>>,
+        /// How many redirects (301, 302, 303, 307, 308) are followed for each arrival, 0 to 20. All of them count
+        /// as one request, judged by the last answer; its latency holds the whole way. An arrival that is
+        /// redirected more often, or to a host that no request of this load goes to, has failed.
+        pub redirects: Located<u32> = Located { value: 0, span: crate::error::Span::default() },
         /// Headers sent with every request. Templates are filled in.
         pub headers: Headers,
         /// How requests say who they are from.

@@ -137,6 +137,19 @@ async fn http2_is_spoken_with_and_without_tls() {
     all_good(&load, &run(&load, 300).await);
     assert!(Counts::get(&plain.counts.most_at_once) <= 6, "{:?}", plain.counts);
 
+    // A redirect goes on along the same connection.
+    let moving = servers::plain(nature.clone(), "127.0.0.1:0").await;
+    let load = format!(
+        "rate: 300/s, http: h2, redirects: 2, requests: [ {{ post: 'http://{}/moved/moved/there', body: body }} ]",
+        moving.address
+    );
+    let stats = run(&load, 400).await;
+    all_good("redirects", &stats);
+    let good = stats.boxes.good as usize;
+    assert_eq!(Counts::get(&moving.counts.requests), 3 * good);
+    assert_eq!(Counts::get(&moving.counts.body_bytes), 3 * 4 * good, "307 keeps the body");
+    assert_eq!(Counts::get(&moving.counts.connections), 1);
+
     // Bodies both ways, larger than windows.
     let large = servers::plain(Nature { body_bytes: 3_000_000, ..nature }, "127.0.0.1:0").await;
     let body = "b".repeat(300_000);

@@ -123,6 +123,15 @@ async fn serve(
         ),
         "GET /large" => (200, vec![], vec![b'x'; (1 << 20) + 1]),
         "GET /text" => (200, vec![("x-version", "v1.2".into())], b"all is well".to_vec()),
+        // Leads on with the status that it names: `/go/302/where/to?a` to `/where/to?a`.
+        _ if line.contains(" /go/") => {
+            let (_, rest) = line.split_once(" /go/").unwrap();
+            let to = ("location", rest[3..].replace("/to-other", "http://other.test"));
+            (rest[..3].parse().unwrap(), vec![to, ("set-cookie", "way=1; Path=/".into())], b"moved".to_vec())
+        }
+        "GET /round" => (302, vec![("location", "round".into())], Vec::new()),
+        "GET /nowhere" => (302, vec![], Vec::new()),
+        "POST /ok" => (200, vec![], seen.body.into()),
         _ if line.starts_with("GET /ok") || line.starts_with("GET /orders/") => (200, vec![], Vec::new()),
         _ => (500, vec![], Vec::new()),
     };
@@ -375,4 +384,121 @@ async fn requests_say_who_they_are_from() {
     assert!(load.iter().all(|seen| seen.header("accept-encoding") == "gzip, br, zstd, deflate"));
     assert!(own.iter().all(|seen| seen.header("authorization").starts_with("Bearer t-")));
     assert!(own[0].header("authorization") != own[1].header("authorization"));
+}
+
+/// Requests of this line; how many there were is the number of a load's arrivals.
+fn came(shop: &Shop, line: &str, arrivals: u64) -> Vec<Seen> {
+    let seen: Vec<_> = shop.seen(line).into_iter().filter(|seen| seen.line == line).collect();
+    assert_eq!(seen.len() as u64, arrivals, "{line}");
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redirects_are_followed_as_often_as_asked() {
+    let shop = Shop::open().await;
+    let load = "{ rate: 200/s, redirects: 2, connections: { max: 1 }, auth: { bearer: me }, requests: [ \
+                { get: 'http://shop/go/302/go/307/ok?way={{ counter }}', expect: { status: 200, size: == 0B } } ] }";
+    let (stats, _) = run(&shop, load, 500).await;
+    let arrivals = stats.boxes.good;
+    assert!(arrivals > 50 && stats.boxes.scheduled() == arrivals, "{:?} {:?}", stats.boxes, stats.errors);
+    for line in ["GET /go/302/go/307/ok?", "GET /go/307/ok?", "GET /ok?"] {
+        let seen = shop.seen(line);
+        assert_eq!(seen.len() as u64, arrivals, "{line}");
+        assert!(
+            seen.iter()
+                .all(|seen| seen.header("authorization") == "Bearer me" && seen.header("cookie").is_empty())
+        );
+    }
+    // Three answers each, of which those on the way count too.
+    assert!(stats.bytes > 3 * 40 * arrivals, "{} bytes of {arrivals}", stats.bytes);
+    assert_eq!(stats.latency.count(), arrivals, "one arrival is one latency");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redirects_change_methods_as_browsers_do() {
+    for (status, method, body) in
+        [(301, "GET", ""), (302, "GET", ""), (303, "GET", ""), (307, "POST", "tea"), (308, "POST", "tea")]
+    {
+        let shop = Shop::open().await;
+        let load = format!(
+            "{{ rate: 100/s, redirects: 1, requests: [ {{ post: 'http://shop/go/{status}/ok', \
+             body: tea, headers: {{ content-type: text/plain }} }} ] }}"
+        );
+        let (stats, _) = run(&shop, &load, 300).await;
+        assert!(stats.boxes.good > 10, "{status}: {:?}", stats.boxes);
+        assert_eq!(stats.boxes.scheduled(), stats.boxes.good, "{status}: {:?}", stats.errors);
+        for seen in came(&shop, &format!("{method} /ok"), stats.boxes.good) {
+            assert_eq!(seen.body, body, "{status}");
+            assert_eq!(seen.header("content-type").is_empty(), body.is_empty(), "{status}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redirects_that_lead_nowhere_fail() {
+    let shop = Shop::open().await;
+    for (path, requests, why) in [
+        ("round", 4, "redirected more than 3 times, at last to http://shop/round"),
+        ("nowhere", 1, "answered 302 without a location"),
+        ("go/302/to-other/x", 1, "redirected to http://other.test/x, where no request of this load goes"),
+    ] {
+        let load = format!("{{ rate: 100/s, redirects: 3, requests: [ {{ get: 'http://shop/{path}' }} ] }}");
+        let (stats, _) = run(&shop, &load, 300).await;
+        let failed = stats.boxes.failed;
+        assert!(failed > 10 && stats.boxes.scheduled() == failed, "{path}: {:?}", stats.boxes);
+        assert_eq!(counts(&stats), [("redirects", failed)].into(), "{path}");
+        assert_eq!(stats.examples["redirects"].text, format!("GET /{path}: {why}"));
+        came(&shop, &format!("GET /{path}"), failed * requests);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redirects_are_not_followed_unless_asked() {
+    let shop = Shop::open().await;
+    let load = "{ rate: 100/s, requests: [ { get: 'http://shop/go/302/ok', expect: { status: 302 } } ] }";
+    let (stats, _) = run(&shop, load, 300).await;
+    assert!(stats.boxes.good > 10 && stats.boxes.scheduled() == stats.boxes.good, "{:?}", stats.boxes);
+    came(&shop, "GET /go/302/ok", stats.boxes.good);
+    came(&shop, "GET /ok", 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redirects_to_another_host_of_the_load_leave_credentials_behind() {
+    let (shop, other) = (Shop::open().await, Shop::open().await);
+    let load = format!(
+        "{{ rate: 100/s, redirects: 1, auth: {{ bearer: me }}, headers: {{ cookie: c=1, x-kept: 'yes' }}, \
+         resolve: {{ 'other.test:80': '{}' }}, requests: [ {{ get: 'http://shop/go/307/to-other/ok/1' }}, \
+         {{ get: 'http://other.test/ok/2' }} ] }}",
+        other.address
+    );
+    let (stats, _) = run(&shop, &load, 400).await;
+    assert_eq!(stats.boxes.scheduled(), stats.boxes.good, "{:?} {:?}", stats.boxes, stats.errors);
+    let (strayed, meant) = (other.seen("GET /ok/1"), other.seen("GET /ok/2"));
+    assert!(strayed.len() > 5 && meant.len() > 5, "{} and {}", strayed.len(), meant.len());
+    assert_eq!((strayed.len() + meant.len()) as u64, stats.boxes.good);
+    for (seen, who) in
+        strayed.iter().map(|seen| (seen, "")).chain(meant.iter().map(|seen| (seen, "Bearer me")))
+    {
+        assert_eq!((seen.header("host"), seen.header("x-kept")), ("other.test", "yes"));
+        assert_eq!((seen.header("authorization"), seen.header("cookie").is_empty()), (who, who.is_empty()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flow_is_redirected_within_its_step() {
+    let shop = Shop::open().await;
+    let load = "{ rate: 100/s, redirects: 1, requests: [ { flow: moved, steps: [ \
+                { get: 'http://shop/go/303/login', extract: { token: { json: $.token } } }, \
+                { get: 'http://shop/orders/{{ token }}' } ] } ] }";
+    let (stats, _) = run(&shop, load, 500).await;
+    assert_eq!(stats.boxes.scheduled(), stats.boxes.good, "{:?} {:?}", stats.boxes, stats.errors);
+    let (logins, orders) = (shop.seen("GET /login"), shop.seen("GET /orders/t"));
+    assert!(orders.len() > 10, "{}", orders.len());
+    assert_eq!((logins.len() + orders.len()) as u64, stats.boxes.good, "a hop is no step of its own");
+    assert!(logins.iter().all(|seen| seen.header("cookie") == "way=1"));
+    assert!(
+        orders
+            .iter()
+            .all(|seen| seen.header("cookie").contains("way=1") && seen.header("cookie").contains("sid=s"))
+    );
 }

@@ -203,6 +203,7 @@ async fn serve(
     }
 }
 
+/// Answers alike, except that `/moved/…` is a redirect to `/…`.
 async fn answer(
     request: hyper::Request<Incoming>,
     nature: Nature,
@@ -219,6 +220,7 @@ async fn answer(
             hosts.push(host);
         }
     }
+    let moved = request.uri().path().strip_prefix("/moved").map(|to| to.to_owned());
     if let Ok(body) = request.into_body().collect().await {
         counts.body_bytes.fetch_add(body.to_bytes().len(), Ordering::Relaxed);
     }
@@ -227,6 +229,13 @@ async fn answer(
     }
     counts.requests.fetch_add(1, Ordering::Relaxed);
     counts.at_once.fetch_sub(1, Ordering::Relaxed);
+    if let Some(to) = moved {
+        return Ok(hyper::Response::builder()
+            .status(307)
+            .header("location", to)
+            .body(Full::default())
+            .unwrap());
+    }
     Ok(hyper::Response::new(Full::new(vec![b'x'; nature.body_bytes].into())))
 }
 

@@ -30,14 +30,23 @@ impl Worker {
         let request = &prepared.requests[flight.request as usize];
         let unix_ms = self.unix_zero_ms + flight.intended_ns / 1_000_000;
         let occasion = Occasion { number: flight.number, unix_ms, visit: self.visits.get(flight.visit) };
-        let laid = match prepared.wire(flight.request, occasion, &mut self.scratch) {
+        let trail = if flight.redirected { self.trails.get(&ticket.number()) } else { None };
+        let wired = match trail {
+            Some(trail) => {
+                self.scratch = prepared.hop(flight.request, trail, occasion);
+                Wired::Made(&self.scratch)
+            }
+            None => prepared.wire(flight.request, occasion, &mut self.scratch),
+        };
+        let tls = prepared.places[flight.address as usize].secure.is_some();
+        let laid = match wired {
             Wired::Fixed(laid) => Laid::Fixed(laid),
             Wired::Made(text) => {
-                h2::lay_out(text, h2::scheme(request.tls), &mut self.laid);
+                h2::lay_out(text, h2::scheme(tls), &mut self.laid);
                 Laid::Made(&self.laid)
             }
         };
-        let keep = request.scrutiny.as_ref().map(|scrutiny| scrutiny.keep());
+        let keep = prepared.keep(flight.request);
         shared.send(ticket, laid, request.head_only, keep);
     }
 
@@ -107,17 +116,13 @@ impl Worker {
         (class, cause): (Class, Cause),
         (unseen, stale, answering): (bool, bool, bool),
     ) {
+        let idempotent = self.is_idempotent(ticket);
         let flight = self.flights.get_mut(ticket);
-        let load = flight.load as usize;
-        let request = &self.lanes[load].prepared.requests[flight.request as usize];
-        let address = request.address;
-        if !flight.retried && (unseen || (stale && !answering && request.idempotent)) {
+        let (load, address) = (flight.load as usize, flight.address);
+        if !flight.retried && (unseen || (stale && !answering && idempotent)) {
             flight.retried = true;
             flight.connection = super::UNCARRIED;
-            return match self.pool.take_idle(load, address as usize) {
-                Some(number) => self.send(number, ticket),
-                None => self.open(load, address, ticket),
-            };
+            return self.carry(load, address, ticket);
         }
         let class = if answering && class == Class::Reset { Class::Truncated } else { class };
         self.broke(ticket, address, false, class, cause);

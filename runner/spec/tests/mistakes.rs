@@ -336,6 +336,8 @@ fn says_what_contradicts_itself_in_how_a_load_travels() {
         with("streams: 10", secure),
         with("http: h2; streams: 0", secure),
         with("http: h2; streams: 10001", secure),
+        with("redirects: 21", secure),
+        with("redirects: -1", secure),
         with("connections: { max: 0, requests: 0 }", secure),
         with("connections: { fresh: true }", secure),
         with(&format!("unix_socket: /{}", "x".repeat(107)), secure),
@@ -358,10 +360,17 @@ fn says_what_contradicts_itself_in_how_a_load_travels() {
                 "tcp: localhost:1",
             ),
         ]),
+        changed(&[
+            ("rate: 2000/s", "rate: 2000/s\n    redirects: 1"),
+            (
+                "get: http://127.0.0.1:8080/cart\n        weight: 4\n        expect: { status: 200 }",
+                "tcp: localhost:1",
+            ),
+        ]),
     ];
     check_refused("transport", &texts);
     parse(&input(&with(
-        "http: h2; streams: 7; connections: { max: 3, requests: 9 }; tls: { sni: a.test }; \
+        "http: h2; streams: 7; redirects: 20; connections: { max: 3, requests: 9 }; tls: { sni: a.test }; \
          resolve: { 'shop.test:443': '[::1]:1' }",
         secure,
     )))
