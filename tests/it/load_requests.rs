@@ -447,7 +447,7 @@ async fn redirects_that_lead_nowhere_fail() {
         let failed = stats.boxes.failed;
         assert!(failed > 10 && stats.boxes.scheduled() == failed, "{path}: {:?}", stats.boxes);
         assert_eq!(counts(&stats), [("redirects", failed)].into(), "{path}");
-        assert_eq!(stats.examples["redirects"].text, format!("GET /{path}: {why}"));
+        assert_eq!(stats.examples["redirects"], format!("GET /{path}: {why}"));
         came(&shop, &format!("GET /{path}"), failed * requests);
     }
 }
