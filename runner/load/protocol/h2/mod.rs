@@ -369,7 +369,7 @@ impl H2 {
                 rest = after;
                 let left = data.left - part.len();
                 self.data = (left > 0).then_some(Rest { left, ..data });
-                let body = part.len().min(data.left - data.padding);
+                let body = part.len().min(data.left.saturating_sub(data.padding));
                 self.body(data.head, part, body, events)?;
                 continue;
             }
