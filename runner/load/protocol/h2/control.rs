@@ -16,6 +16,10 @@ impl H2 {
                 Err(Malformed("an acknowledgement of SETTINGS that are none"))
             };
         }
+        if !self.settled {
+            // What holds where nothing is said (RFC 9113, 6.5.2).
+            self.table.allow(4_096);
+        }
         self.settled = true;
         for entry in payload.chunks_exact(6) {
             let name = u16::from_be_bytes([entry[0], entry[1]]);
@@ -36,7 +40,8 @@ impl H2 {
                         }
                     }
                 }
-                // A larger frame than every peer takes is never sent, and its table is never used.
+                setting::HEADER_TABLE_SIZE => self.table.allow(value as usize),
+                // A larger frame than every peer takes is never sent.
                 _ => {}
             }
         }

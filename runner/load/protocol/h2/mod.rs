@@ -11,6 +11,7 @@ mod control;
 pub mod frame;
 pub mod hpack;
 mod message;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ use super::{Answer, Malformed};
 use crate::load::kept::{Keep, Kept};
 use frame::{CANCEL, HEAD_BYTES, Head, MAX_PAYLOAD, flag, kind, setting};
 pub use message::{lay_out, scheme};
+use table::Table;
 
 /// What a client says first (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -62,6 +64,10 @@ pub struct H2 {
     block: Option<Block>,
     /// The block read last and what it said.
     last: (Vec<u8>, hpack::Head),
+    /// Our headers that the other side keeps.
+    table: Table,
+    /// A block as it is sent, while it is made.
+    encoded: Vec<u8>,
     /// Under way, by rising number.
     streams: Vec<Stream>,
     next_id: u32,
@@ -206,6 +212,8 @@ impl H2 {
             data: None,
             block: None,
             last: (Vec::new(), hpack::Head::default()),
+            table: Table::default(),
+            encoded: Vec::new(),
             streams: Vec::new(),
             next_id: 1,
             peer: Peer { streams: FIRST_STREAMS, window: i64::from(FIRST_WINDOW) },
@@ -262,7 +270,11 @@ impl H2 {
         };
         let (block, body_at) = message::block(bytes);
         let has_body = body_at < bytes.len();
-        self.put_block(id, block, !has_body);
+        let mut encoded = std::mem::take(&mut self.encoded);
+        encoded.clear();
+        self.table.encode(block, &mut encoded);
+        self.put_block(id, &encoded, !has_body);
+        self.encoded = encoded;
         let unsent = match laid {
             _ if !has_body => Unsent::Nothing,
             Laid::Fixed(bytes) => Unsent::Fixed(bytes.clone(), body_at),
