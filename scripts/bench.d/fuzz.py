@@ -14,11 +14,11 @@ EXECUTIONS = os.environ.get("EXECUTIONS", "10000000")
 SEED = os.environ.get("SEED", "1")
 
 subprocess.run(
-    ["cargo", "build", "--release", "--quiet", "--features", "bench", "--example", "fuzz-driver"],
+    ["cargo", "build", "--release", "--quiet", "--features", "bench", "--bin", "fuzz-driver"],
     cwd=ROOT,
     check=True,
 )
-driver = os.path.join(ROOT, "target/release/examples/fuzz-driver")
+driver = os.path.join(ROOT, "target/release/fuzz-driver")
 failed = [target for target in ("http1", "h2") if subprocess.run([driver, target, EXECUTIONS, SEED]).returncode]
 if failed:
     sys.exit(f"not clean: {', '.join(failed)}")

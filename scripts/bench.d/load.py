@@ -33,7 +33,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=1, help="length of the run whose memory is watched")
     arguments = parser.parse_args()
     root = os.path.join(process.HERE, "../../..")
-    build = ["cargo", "build", "--release", "--quiet", "--features", "bench", "--bin", "chaos", "--example", "load-driver"]
+    build = ["cargo", "build", "--release", "--quiet", "--features", "bench", "--bin", "chaos", "--bin", "load-driver"]
     subprocess.run(build, cwd=root, check=True)
     if len(process.CORES) < 2:
         sys.exit("client and server need a core each")

@@ -142,6 +142,18 @@ fn requests_are_as_the_flags_say() {
     assert_eq!(body, "{\"price\": \"${NOT_A_VARIABLE}\"}");
 }
 
+#[test]
+fn redirects_are_followed_when_a_flag_says_so() {
+    let server = Server::start(Manner::Status(302));
+    let url = url(&server, "/");
+    let args = [url.as_str(), "--requests", "3", "--quiet", "--json", "-"];
+    let plain = answered(&on_time(|| chaos(&args)));
+    assert_eq!(plain["load"]["good"], 3, "{plain:#}");
+    // Where to, this server does not say.
+    let followed = answered(&on_time(|| chaos(&[&args[..], &["--redirects", "1"]].concat())));
+    assert_eq!(followed["load"]["errors"], serde_json::json!({ "redirects": 3 }), "{followed:#}");
+}
+
 /// Asks a running `chaos load` to stop.
 fn interrupt(child: &Child) {
     // SAFETY: a plain signal to a child that was not waited for yet.
@@ -191,6 +203,7 @@ fn what_can_not_be_sent_is_refused_with_a_remedy() {
         (&[url, "-d", "@nowhere"], 2),
         (&[url, "-d", "{{ uid }}"], 2),
         (&[url, "--resolve", "a:b:c"], 2),
+        (&[url, "--redirects", "21"], 2),
         (&["http://no-such-host.invalid/"], 3),
         (&[url, "--json", below.to_str().expect("text")], 3),
     ] {

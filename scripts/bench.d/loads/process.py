@@ -11,7 +11,7 @@ import urllib.request
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILT = os.path.normpath(os.path.join(HERE, "../../../target/release"))
 CHAOS = os.path.join(BUILT, "chaos")
-DRIVER = os.path.join(BUILT, "examples/load-driver")
+DRIVER = os.path.join(BUILT, "load-driver")
 CORES = sorted(os.sched_getaffinity(0))
 CLIENT_CORE, SERVER_CORE = CORES[0], CORES[-1]
 

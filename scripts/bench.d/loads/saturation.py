@@ -10,13 +10,13 @@ SECONDS = 1
 
 def tools(server, connections):
     """The command of each client by name; a peer that is not installed is left out and named."""
-    url, many = server.url, str(10**9)
+    url = server.url
     clients = {
         "wrk": ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", url],
         "wrk again": ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", url],
         "chaos": [CHAOS, "load", url, "--users", str(connections), "--duration", f"{SECONDS}s", "--threads", "1", "--quiet"],
         "floor": [DRIVER, "floor", server.address, str(connections), str(SECONDS)],
-        "ab": ["ab", "-q", "-k", "-c", str(connections), "-t", str(SECONDS), "-n", many, url],
+        "ab": ["ab", "-q", "-k", "-c", str(connections), "-t", str(SECONDS), "-n", "400000", url],
         "h2load": ["h2load", "--h1", "-t1", "-c", str(connections), "-D", str(SECONDS), url],
         "oha": ["oha", "--no-tui", "-c", str(connections), "-z", f"{SECONDS}s", url],
         "hey": ["hey", "-cpus", "1", "-c", str(connections), "-z", f"{SECONDS}s", url],

@@ -2,7 +2,7 @@
 //!
 //! We announce a table of no size (SETTINGS_HEADER_TABLE_SIZE 0), so a peer may refer to the 61 fixed
 //! entries only, and a block equal to the last one needs no second look: that is where the time goes in a
-//! load test, whose answers differ in nothing but a date. What we send uses no table either.
+//! load test, whose answers differ in nothing but a date. What we send is laid out without one, too; see [`super::table`].
 //! Huffman codes are a library's. Start at [`fields`].
 
 use std::borrow::Cow;
@@ -104,6 +104,19 @@ impl<'a> Text<'a> {
         })
     }
 
+    /// Its length once read. Of a coded one the codes': only others' texts are coded.
+    pub(super) const fn len(self) -> usize {
+        match self {
+            Self::Known(text) => text.len(),
+            Self::Plain(text) | Self::Coded(text) => text.len(),
+        }
+    }
+
+    /// True if it is one of these.
+    pub(super) fn is_one_of(self, wanted: &[&str]) -> bool {
+        wanted.iter().any(|wanted| self.is(wanted) == Ok(true))
+    }
+
     /// True if the text is `wanted`.
     fn is(self, wanted: &str) -> Result<bool, Malformed> {
         // The longest code has 30 bits: nothing longer than that can be the name looked for.
@@ -139,7 +152,19 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// The place of the name (0: it is a text) of a literal that no table keeps, and what stands behind that.
+pub(super) fn literal(field: &[u8]) -> (usize, &[u8]) {
+    let mut fields = Fields { block: field };
+    let place = fields.number(4).expect("it was written here");
+    (place, fields.block)
+}
+
 impl<'a> Fields<'a> {
+    /// What of the block was not read yet.
+    pub(super) const fn rest(&self) -> &'a [u8] {
+        self.block
+    }
+
     fn field(&mut self) -> Result<Option<(Text<'a>, Text<'a>)>, Malformed> {
         while let Some(&first) = self.block.first() {
             if first & 0x80 != 0 {
@@ -193,7 +218,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn known(index: usize) -> Result<(&'static str, &'static str), Malformed> {
+pub(super) fn known(index: usize) -> Result<(&'static str, &'static str), Malformed> {
     index.checked_sub(1).and_then(|index| STATIC.get(index)).copied().ok_or(OUT_OF_TABLE)
 }
 
@@ -268,7 +293,8 @@ fn put_text(text: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(text);
 }
 
-fn put_number(mut value: usize, bits: u32, flags: u8, out: &mut Vec<u8>) {
+/// Appends a number with a prefix of so many bits (RFC 7541, 5.1).
+pub(super) fn put_number(mut value: usize, bits: u32, flags: u8, out: &mut Vec<u8>) {
     let mask = (1usize << bits) - 1;
     if value < mask {
         out.push(flags | value as u8);

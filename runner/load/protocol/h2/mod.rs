@@ -6,9 +6,12 @@
 //! (see [`hpack`]), and a whole turn's requests leave in one write. Whatever a server sends ends in answers
 //! or in [`Malformed`], within a bounded amount of memory. Start at [`H2::open`] and [`H2::feed`].
 
+mod answers;
+mod control;
 pub mod frame;
 pub mod hpack;
 mod message;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -16,8 +19,9 @@ use std::sync::Arc;
 
 use super::{Answer, Malformed};
 use crate::load::kept::{Keep, Kept};
-use frame::{CANCEL, HEAD_BYTES, Head, MAX_PAYLOAD, REFUSED_STREAM, flag, kind, setting};
+use frame::{CANCEL, HEAD_BYTES, Head, MAX_PAYLOAD, flag, kind, setting};
 pub use message::{lay_out, scheme};
+use table::Table;
 
 /// What a client says first (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -60,6 +64,10 @@ pub struct H2 {
     block: Option<Block>,
     /// The block read last and what it said.
     last: (Vec<u8>, hpack::Head),
+    /// Our headers that the other side keeps.
+    table: Table,
+    /// A block as it is sent, while it is made.
+    encoded: Vec<u8>,
     /// Under way, by rising number.
     streams: Vec<Stream>,
     next_id: u32,
@@ -204,6 +212,8 @@ impl H2 {
             data: None,
             block: None,
             last: (Vec::new(), hpack::Head::default()),
+            table: Table::default(),
+            encoded: Vec::new(),
             streams: Vec::new(),
             next_id: 1,
             peer: Peer { streams: FIRST_STREAMS, window: i64::from(FIRST_WINDOW) },
@@ -260,7 +270,11 @@ impl H2 {
         };
         let (block, body_at) = message::block(bytes);
         let has_body = body_at < bytes.len();
-        self.put_block(id, block, !has_body);
+        let mut encoded = std::mem::take(&mut self.encoded);
+        encoded.clear();
+        self.table.encode(block, &mut encoded);
+        self.put_block(id, &encoded, !has_body);
+        self.encoded = encoded;
         let unsent = match laid {
             _ if !has_body => Unsent::Nothing,
             Laid::Fixed(bytes) => Unsent::Fixed(bytes.clone(), body_at),
@@ -369,7 +383,7 @@ impl H2 {
                 rest = after;
                 let left = data.left - part.len();
                 self.data = (left > 0).then_some(Rest { left, ..data });
-                let body = part.len().min(data.left - data.padding);
+                let body = part.len().min(data.left.saturating_sub(data.padding));
                 self.body(data.head, part, body, events)?;
                 continue;
             }
@@ -447,312 +461,6 @@ impl H2 {
             // PRIORITY is a hint, and unknown kinds are to be ignored (RFC 9113, 5.5).
             _ => Ok(()),
         }
-    }
-
-    /// Begins a DATA frame, whose payload is counted as it comes; `padding` is its first byte where that says
-    /// how much of its end is none of the body.
-    fn data(&mut self, head: Head, padding: &[u8], events: &mut Vec<Event>) -> Result<(), Malformed> {
-        self.is_opened(head.stream)?;
-        if head.has(flag::PADDED) && head.length == 0 {
-            return Err(Malformed("a padded frame without room for its padding"));
-        }
-        let padded = padding.first().copied().map_or(0, usize::from);
-        if padding.len() + padded > head.length {
-            return Err(Malformed("padding longer than its frame"));
-        }
-        // Padding counts against the windows, too (RFC 9113, 6.9.1).
-        self.taken += head.length as u32;
-        if self.taken > CONNECTION_WINDOW {
-            return Err(Malformed("more data than the connection's window allows"));
-        }
-        if let Some(index) = self.find(head.stream) {
-            let stream = &mut self.streams[index];
-            if stream.status == 0 {
-                return Err(Malformed("data before the head of an answer"));
-            }
-            stream.bytes += (HEAD_BYTES + padding.len()) as u64;
-            stream.taken += head.length as u32;
-            if stream.taken > STREAM_WINDOW {
-                return Err(Malformed("more data than the stream's window allows"));
-            }
-            if let Some(missing) = &mut stream.missing {
-                // What is no body is added here, as all that comes is taken off.
-                *missing = missing.saturating_add(padded as u64);
-            }
-        }
-        let left = head.length - padding.len();
-        if left == 0 {
-            return self.body(head, &[], 0, events);
-        }
-        self.data = Some(Rest { head, left, padding: padded });
-        Ok(())
-    }
-
-    /// Counts a piece of a DATA frame, of which the first `body` bytes are none of the padding.
-    fn body(
-        &mut self,
-        head: Head,
-        part: &[u8],
-        body: usize,
-        events: &mut Vec<Event>,
-    ) -> Result<(), Malformed> {
-        let whole = self.data.is_none();
-        if whole && self.taken >= CONNECTION_WINDOW / 2 {
-            frame::put_number(kind::WINDOW_UPDATE, 0, self.taken, &mut self.out);
-            self.taken = 0;
-        }
-        // A stream that was given up may still be sent to for a while.
-        let Some(index) = self.find(head.stream) else {
-            return Ok(());
-        };
-        let stream = &mut self.streams[index];
-        stream.bytes += part.len() as u64;
-        if let Some(kept) = &mut stream.kept {
-            kept.piece(&part[..body]);
-        }
-        if let Some(missing) = &mut stream.missing {
-            *missing = missing
-                .checked_sub(part.len() as u64)
-                .ok_or(Malformed("a body longer than its announced length"))?;
-        }
-        if !whole {
-            return Ok(());
-        }
-        if head.has(flag::END_STREAM) {
-            return self.complete(index, events);
-        }
-        if stream.taken >= STREAM_WINDOW / 2 {
-            frame::put_number(kind::WINDOW_UPDATE, stream.id, stream.taken, &mut self.out);
-            stream.taken = 0;
-        }
-        Ok(())
-    }
-
-    fn complete(&mut self, index: usize, events: &mut Vec<Event>) -> Result<(), Malformed> {
-        let stream = &self.streams[index];
-        if stream.missing.is_some_and(|missing| missing > 0) && !stream.head_only && stream.status != 304 {
-            return Err(Malformed("a body shorter than its announced length"));
-        }
-        let stream = self.remove(index);
-        if !matches!(stream.unsent, Unsent::Nothing) {
-            // Answered before it has taken all of the request: the rest is not sent (RFC 9113, 8.1).
-            frame::put_number(kind::RST_STREAM, stream.id, CANCEL, &mut self.out);
-        }
-        let answer = Answer { status: stream.status, bytes: stream.bytes, reusable: true };
-        events.push(Event::Answered { tag: stream.tag, answer, kept: stream.kept });
-        Ok(())
-    }
-
-    /// A stream on which something comes must have been opened, by us.
-    fn is_opened(&self, stream: u32) -> Result<(), Malformed> {
-        if stream % 2 == 1 && stream < self.next_id {
-            return Ok(());
-        }
-        Err(Malformed("a frame of a stream that nobody opened"))
-    }
-
-    fn headers(&mut self, head: Head, payload: &[u8], events: &mut Vec<Event>) -> Result<(), Malformed> {
-        self.is_opened(head.stream)?;
-        let mut block = payload;
-        if head.has(flag::PADDED) {
-            let (&padding, rest) =
-                block.split_first().ok_or(Malformed("a padded frame without room for its padding"))?;
-            let length = rest.len().checked_sub(usize::from(padding));
-            block = &rest[..length.ok_or(Malformed("padding longer than its frame"))?];
-        }
-        if head.has(flag::PRIORITY) {
-            block = block.get(5..).ok_or(Malformed("a frame too short for its priority"))?;
-        }
-        let end = head.has(flag::END_STREAM);
-        if head.has(flag::END_HEADERS) {
-            return self.answer(head.stream, end, block, HEAD_BYTES + payload.len(), events);
-        }
-        let length = HEAD_BYTES + payload.len();
-        self.block = Some(Block { stream: head.stream, end, bytes: block.to_vec(), length });
-        Ok(())
-    }
-
-    fn continuation(&mut self, head: Head, payload: &[u8], events: &mut Vec<Event>) -> Result<(), Malformed> {
-        let mut block = self.block.take().expect("its beginning was looked for with the frame's head");
-        block.length += HEAD_BYTES + payload.len();
-        if block.length > MAX_BLOCK_BYTES {
-            return Err(Malformed("the head is longer than 64 KiB"));
-        }
-        block.bytes.extend_from_slice(payload);
-        if head.has(flag::END_HEADERS) {
-            return self.answer(block.stream, block.end, &block.bytes, block.length, events);
-        }
-        self.block = Some(block);
-        Ok(())
-    }
-
-    /// A whole header block: interim or final head, or trailers.
-    fn answer(
-        &mut self,
-        id: u32,
-        end: bool,
-        block: &[u8],
-        length: usize,
-        events: &mut Vec<Event>,
-    ) -> Result<(), Malformed> {
-        // No table: a block for nobody changes nothing, and one like the last says the same.
-        let Some(index) = self.find(id) else {
-            return Ok(());
-        };
-        if self.last.0 != block || block.is_empty() {
-            let head = hpack::Head::read(block)?;
-            self.last.0.clear();
-            self.last.0.extend_from_slice(block);
-            self.last.1 = head;
-        }
-        let head = self.last.1;
-        let stream = &mut self.streams[index];
-        stream.bytes += length as u64;
-        match (stream.status, head.status) {
-            (0, 0) => return Err(Malformed("an answer without a status")),
-            (0, 101) => return Err(Malformed("a switch of protocols, which HTTP/2 has not")),
-            (0, 100..200) => {
-                if end {
-                    return Err(Malformed("an interim answer that ends the stream"));
-                }
-                // Interim answers without end are a head without end.
-                if stream.bytes > MAX_BLOCK_BYTES as u64 {
-                    return Err(Malformed("more than 64 KiB of interim answers"));
-                }
-                return Ok(());
-            }
-            (0, status) => {
-                stream.status = status;
-                stream.missing = head.length;
-                if let Some(kept) = &mut stream.kept {
-                    for field in hpack::fields(block) {
-                        let (name, value) = field?;
-                        kept.header(&String::from_utf8_lossy(&name.read()?), &value.read()?);
-                    }
-                }
-            }
-            (_, 0) if end => {}
-            (_, 0) => return Err(Malformed("trailers that are not the end")),
-            _ => return Err(Malformed("a second head in one answer")),
-        }
-        if end { self.complete(index, events) } else { Ok(()) }
-    }
-
-    fn reset(&mut self, head: Head, payload: &[u8], events: &mut Vec<Event>) -> Result<(), Malformed> {
-        self.is_opened(head.stream)?;
-        let code = number(payload)?;
-        if let Some(index) = self.find(head.stream) {
-            let stream = self.remove(index);
-            let answering = stream.bytes > 0;
-            events.push(Event::Reset {
-                tag: stream.tag,
-                unseen: code == REFUSED_STREAM && !answering,
-                answering,
-            });
-        }
-        Ok(())
-    }
-
-    fn settings(&mut self, head: Head, payload: &[u8]) -> Result<(), Malformed> {
-        if head.stream != 0 || !payload.len().is_multiple_of(6) {
-            return Err(Malformed("SETTINGS that are none"));
-        }
-        if head.has(flag::ACK) {
-            return if self.settled && payload.is_empty() {
-                Ok(())
-            } else {
-                Err(Malformed("an acknowledgement of SETTINGS that are none"))
-            };
-        }
-        self.settled = true;
-        for entry in payload.chunks_exact(6) {
-            let name = u16::from_be_bytes([entry[0], entry[1]]);
-            let value = u32::from_be_bytes([entry[2], entry[3], entry[4], entry[5]]);
-            match name {
-                setting::MAX_CONCURRENT_STREAMS => self.peer.streams = value,
-                setting::INITIAL_WINDOW_SIZE => {
-                    if value > i32::MAX as u32 {
-                        return Err(Malformed("an initial window beyond 2^31"));
-                    }
-                    // Changes streams under way, too, and may make their windows negative.
-                    let change = i64::from(value) - self.peer.window;
-                    self.peer.window = i64::from(value);
-                    for stream in &mut self.streams {
-                        stream.send_window += change;
-                        if stream.send_window > i64::from(i32::MAX) {
-                            return Err(Malformed("a window beyond 2^31"));
-                        }
-                    }
-                }
-                // A larger frame than every peer takes is never sent, and its table is never used.
-                _ => {}
-            }
-        }
-        self.owe(|out| frame::put_head(0, kind::SETTINGS, flag::ACK, 0, out))?;
-        self.send_bodies();
-        Ok(())
-    }
-
-    fn ping(&mut self, head: Head, payload: &[u8]) -> Result<(), Malformed> {
-        if head.stream != 0 || payload.len() != 8 {
-            return Err(Malformed("a PING that is none"));
-        }
-        if head.has(flag::ACK) {
-            return Ok(());
-        }
-        self.owe(|out| {
-            frame::put_head(8, kind::PING, flag::ACK, 0, out);
-            out.extend_from_slice(payload);
-        })
-    }
-
-    /// Writes what the other side asked for, as long as it also reads.
-    fn owe(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), Malformed> {
-        let before = self.out.len();
-        write(&mut self.out);
-        self.owed_bytes += self.out.len() - before;
-        if self.owed_bytes > MAX_OWED_BYTES {
-            return Err(Malformed("a flood of questions whose answers are not read"));
-        }
-        Ok(())
-    }
-
-    fn go_away(&mut self, head: Head, payload: &[u8], events: &mut Vec<Event>) -> Result<(), Malformed> {
-        let last = payload.first_chunk::<4>().filter(|_| head.stream == 0 && payload.len() >= 8);
-        let last = u32::from_be_bytes(*last.ok_or(Malformed("a GOAWAY that is none"))?) & 0x7fff_ffff;
-        self.closing = true;
-        // What it did not look at may be sent again, elsewhere (RFC 9113, 6.8).
-        while self.streams.last().is_some_and(|stream| stream.id > last) {
-            let stream = self.remove(self.streams.len() - 1);
-            events.push(Event::Reset { tag: stream.tag, unseen: true, answering: false });
-        }
-        Ok(())
-    }
-
-    fn window_update(&mut self, head: Head, payload: &[u8]) -> Result<(), Malformed> {
-        const TOO_LARGE: Malformed = Malformed("a window beyond 2^31");
-        let more = i64::from(number(payload)? & 0x7fff_ffff);
-        if more == 0 {
-            return Err(Malformed("a window that grows by nothing"));
-        }
-        if head.stream == 0 {
-            self.send_window += more;
-            if self.send_window > i64::from(i32::MAX) {
-                return Err(TOO_LARGE);
-            }
-            self.send_bodies();
-            return Ok(());
-        }
-        self.is_opened(head.stream)?;
-        if let Some(index) = self.find(head.stream) {
-            let stream = &mut self.streams[index];
-            stream.send_window += more;
-            if stream.send_window > i64::from(i32::MAX) {
-                return Err(TOO_LARGE);
-            }
-            self.send_body(index);
-        }
-        Ok(())
     }
 }
 
