@@ -7,7 +7,8 @@ use super::super::kept::Kept;
 use super::super::outcome::Class;
 use super::super::protocol::Answer;
 use super::super::wire::Occasion;
-use super::{Worker, case};
+use super::Worker;
+use super::landing::case;
 
 impl Worker {
     /// Sets a request that was answered by a redirect to go where that leads; [`Worker::turn`] sends it. One
