@@ -17,11 +17,14 @@ use crate::units::NS_PER_S;
 ///
 /// One read back stays in that form until it is asked or changed: open, it takes 100 KiB or more, and the
 /// journal of an hour holds ten thousand of them.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Hist(Form);
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 enum Form {
+    /// Nothing counted yet, and no room taken: of a journal's histograms nearly half stay so.
+    #[default]
+    Empty,
     Open(Histogram<u64>),
     /// Known to open: it was tried when it was read. With the number of values in it.
     Packed(Box<[u8]>, u64),
@@ -33,13 +36,11 @@ pub const HIST_MAX_NS: u64 = 3_600 * NS_PER_S;
 /// Significant digits of every histogram.
 const DIGITS: u8 = 3;
 
-impl Default for Hist {
-    fn default() -> Self {
-        let mut histogram = Histogram::new(DIGITS).expect("3 significant digits are in HdrHistogram's range");
-        // Grows with what it holds: most intervals span milliseconds, not the hour that is possible.
-        histogram.auto(true);
-        Self(Form::Open(histogram))
-    }
+fn empty() -> Histogram<u64> {
+    let mut histogram = Histogram::new(DIGITS).expect("3 significant digits are in HdrHistogram's range");
+    // Grows with what it holds: most intervals span milliseconds, not the hour that is possible.
+    histogram.auto(true);
+    histogram
 }
 
 impl Hist {
@@ -78,6 +79,7 @@ impl Hist {
     /// How many times were counted.
     pub fn count(&self) -> u64 {
         match &self.0 {
+            Form::Empty => 0,
             Form::Open(histogram) => histogram.len(),
             Form::Packed(_, count) => *count,
         }
@@ -114,6 +116,7 @@ impl Hist {
     /// The histogram itself, for percentile curves and `.hlog` files; made anew where it was packed.
     pub fn open(&self) -> Cow<'_, Histogram<u64>> {
         match &self.0 {
+            Form::Empty => Cow::Owned(empty()),
             Form::Open(histogram) => Cow::Borrowed(histogram),
             Form::Packed(bytes, _) => {
                 Cow::Owned(unpack(bytes).expect("what opened when it was read opens again"))
@@ -122,12 +125,12 @@ impl Hist {
     }
 
     fn open_mut(&mut self) -> &mut Histogram<u64> {
-        if let Form::Packed(..) = self.0 {
+        if !matches!(self.0, Form::Open(_)) {
             self.0 = Form::Open(self.open().into_owned());
         }
         match &mut self.0 {
             Form::Open(histogram) => histogram,
-            Form::Packed(..) => unreachable!("it was opened just now"),
+            Form::Empty | Form::Packed(..) => unreachable!("it was opened just now"),
         }
     }
 }
