@@ -45,13 +45,18 @@ def compare(clients, count, rounds, only=None):
             before = count()
             used = Used(clients[name])
             requests = count() - before
+            if used.failed:
+                print(f"  {used.failed.strip()}")
+                continue
             found[name].append((used.cpu_s * 1e6 / max(requests, 1), requests / SECONDS, used.peak_mb))
     ratios = {}
     for name, rows in found.items():
+        if len(rows) < rounds:
+            continue
         us, rate, peak = (statistics.median(column) for column in zip(*rows))
         line = f"  {name:10} {rate:9.0f}/s {us:7.2f} µs a request, {peak:6.1f} MB"
         for base in ("wrk", "floor", "oha"):
-            if base in found and base != name and (base == "wrk" or name == "chaos"):
+            if len(found.get(base, ())) == rounds and base != name and (base == "wrk" or name == "chaos"):
                 by_round = [mine[0] / other[0] for mine, other in zip(rows, found[base])]
                 low, high = bootstrap(by_round)
                 line += f"; {statistics.median(by_round):.3f} of {base} ({low:.3f}–{high:.3f})"
