@@ -117,15 +117,7 @@ impl Counts {
         if sample.first_byte_ns > 0 {
             self.first_byte.add(sample.first_byte_ns.saturating_sub(sample.intended_ns));
         }
-        let mut slos = sample.slos;
-        while slos != 0 {
-            let bit = slos.trailing_zeros() as usize;
-            if self.slo_good.len() <= bit {
-                self.slo_good.resize(bit + 1, 0);
-            }
-            self.slo_good[bit] += 1;
-            slos &= slos - 1;
-        }
+        sample.count_slos(&mut self.slo_good);
         self.bytes += sample.bytes;
         self.retried += u64::from(sample.retried);
     }

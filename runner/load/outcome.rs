@@ -31,6 +31,20 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// Counts it for each SLO that it was good for: the n-th of `counts`, which grows as needed, for bit n.
+    #[inline]
+    pub fn count_slos(&self, counts: &mut Vec<u64>) {
+        let mut slos = self.slos;
+        while slos != 0 {
+            let bit = slos.trailing_zeros() as usize;
+            if counts.len() <= bit {
+                counts.resize(bit + 1, 0);
+            }
+            counts[bit] += 1;
+            slos &= slos - 1;
+        }
+    }
+
     /// Due to ended, in nanoseconds; of one cut off, its age.
     pub const fn latency_ns(&self) -> u64 {
         self.ended_ns.saturating_sub(self.intended_ns)
