@@ -168,6 +168,7 @@ const fn urgency(event: &Event) -> Urgency {
         | Event::NotApplied { .. }
         | Event::Undone { .. }
         | Event::Lost { .. }
+        | Event::Lapsed { .. }
         | Event::Unhealed { .. }
         | Event::Guard { .. }
         | Event::Interrupted { .. }

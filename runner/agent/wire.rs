@@ -86,6 +86,8 @@ choice! {
         Nft = "nft",
         /// Docker's API.
         Docker = "docker",
+        /// A command on the machine that `chaos` runs on.
+        Host = "host",
     }
 }
 

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use super::{CALL_LIMIT, Docker, Failed, absent_is_none, bounded, query, short};
+use futures_util::StreamExt as _;
+
+use super::{ApiError, CALL_LIMIT, Docker, Failed, absent_is_none, bounded, query, short};
 use crate::error::Result;
 
 /// How long a container may take to stop by itself before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+/// How long Docker itself lets a container take that says nothing about it.
+const USUAL_GRACE: Duration = Duration::from_secs(10);
 /// How long to wait for what is already being removed.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(10);
 /// How often to look whether it is gone.
@@ -74,6 +78,53 @@ impl Docker {
         bounded(format_args!("stop container {}", short(id)), STOP_GRACE + CALL_LIMIT, call)
             .await
             .map_err(Into::into)
+    }
+
+    /// Stops a container, after its own grace by force, and starts it again.
+    ///
+    /// # Errors
+    /// It does not exist or can't be started, or the daemon does not answer.
+    pub async fn restart(&self, id: &str) -> Result<()> {
+        let grace = self.stop_grace(id).await?;
+        let call = self.api.restart_container(id, None::<query::RestartContainerOptions>);
+        bounded(format_args!("restart container {}", short(id)), grace + CALL_LIMIT, call)
+            .await
+            .map_err(Into::into)
+    }
+
+    /// How long a container may take to stop by itself, by its own settings.
+    async fn stop_grace(&self, id: &str) -> Result<Duration> {
+        let config = self.inspect(id).await?.and_then(|container| container.config);
+        let grace_s = config.and_then(|config| config.stop_timeout).and_then(|grace_s| grace_s.try_into().ok());
+        Ok(grace_s.map_or(USUAL_GRACE, Duration::from_secs))
+    }
+
+    /// The signal by which a container is stopped, by its own settings.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub async fn stop_signal(&self, id: &str) -> Result<String> {
+        let config = self.inspect(id).await?.and_then(|container| container.config);
+        let signal = config.and_then(|config| config.stop_signal).filter(|signal| !signal.is_empty());
+        Ok(signal.unwrap_or_else(|| "SIGTERM".into()))
+    }
+
+    /// Returns when a container does not run, at once if that is so already or if there is none. Waits as long
+    /// as it takes: bound it.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub async fn ended(&self, id: &str) -> Result<()> {
+        let options = query::WaitContainerOptions { condition: "not-running".into() };
+        let mut waiting = std::pin::pin!(self.api.wait_container(id, Some(options)));
+        match waiting.next().await {
+            // An exit code other than 0 is an error to the client library.
+            None | Some(Ok(_) | Err(ApiError::DockerContainerWaitError { .. })) => Ok(()),
+            Some(Err(cause)) => {
+                let what = format!("wait for the end of container {}", short(id));
+                absent_is_none(Err::<(), _>(Failed { what, cause: Some(cause) })).map(drop)
+            }
+        }
     }
 
     /// Removes a container by force, with its anonymous volumes, and returns when it is gone. No error if

@@ -4,11 +4,21 @@
 //! reversible steps; [`Fault::proven`] says whether what was seen proves that it happened. Both are pure.
 //! To add one: a file like `pause.rs`, a line in the list below (CONTRIBUTING.md walks through it).
 
+pub mod cpu;
+pub mod disconnect;
+pub mod exec;
+pub mod found;
 pub mod kill;
 pub mod latency;
+pub mod memory;
 pub mod partition;
 pub mod pause;
+pub mod processes;
+pub mod remove;
+pub mod restart;
+pub mod signal;
 pub mod step;
+pub mod stop;
 
 use crate::agent::wire::{Engine, Kernel};
 use crate::event::Evidence;
@@ -66,6 +76,26 @@ pub struct Change {
     pub apply: Op,
     /// What takes it back; nothing where it is irreversible.
     pub undo: Option<Op>,
+}
+
+/// True if the states seen, the first of them from before, show that the container's process of then is gone:
+/// ended, or replaced by another.
+fn replaced(evidence: &[Evidence]) -> bool {
+    let mut states = evidence.iter().filter_map(|seen| match seen {
+        Evidence::State(state) => Some(state),
+        _ => None,
+    });
+    let Some(before) = states.next().filter(|before| before.pid.is_some()) else { return false };
+    states.any(|after| before.pid != after.pid || before.started_at != after.started_at)
+}
+
+/// What was seen of the container's cgroups; the first is from before.
+fn cgroups(evidence: &[Evidence]) -> Vec<&found::Cgroup> {
+    let cgroup = |seen| match seen {
+        &Evidence::Cgroup(ref cgroup) => Some(cgroup),
+        _ => None,
+    };
+    evidence.iter().filter_map(cgroup).collect()
 }
 
 /// The containers chosen for each target, and the experiment's seed.
@@ -129,4 +159,20 @@ catalogue! {
     Kill(kill::Kill) = "kill",
     /// Every process of the container is frozen.
     Pause(pause::Pause) = "pause",
+    /// The container is stopped, and started again at the end.
+    Stop(stop::Stop) = "stop",
+    /// The container is stopped and started again at once.
+    Restart(restart::Restart) = "restart",
+    /// The container is removed for good.
+    Remove(remove::Remove) = "remove",
+    /// The container is detached from a network.
+    Disconnect(disconnect::Disconnect) = "disconnect",
+    /// The container has less CPU.
+    Cpu(cpu::Cpu) = "cpu",
+    /// The container has less memory.
+    Memory(memory::Memory) = "memory",
+    /// The container may have fewer processes and threads.
+    Processes(processes::Processes) = "processes",
+    /// A command of your own, and one that takes it back.
+    Exec(exec::Exec) = "exec",
 }
