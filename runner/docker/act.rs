@@ -22,7 +22,7 @@ impl Docker {
     /// # Errors
     /// It does not run, is paused already, or the daemon does not answer.
     pub async fn pause(&self, id: &str) -> Result<()> {
-        bounded(format_args!("pause container {}", short(id)), CALL_LIMIT, self.api.pause_container(id))
+        bounded(format!("pause container {}", short(id)), CALL_LIMIT, self.api.pause_container(id))
             .await
             .map_err(Into::into)
     }
@@ -33,7 +33,7 @@ impl Docker {
     /// The container is still paused, or the daemon does not answer.
     pub async fn unpause(&self, id: &str) -> Result<()> {
         let done = bounded(
-            format_args!("unpause container {}", short(id)),
+            format!("unpause container {}", short(id)),
             CALL_LIMIT,
             self.api.unpause_container(id),
         )
@@ -53,7 +53,7 @@ impl Docker {
     pub async fn kill(&self, id: &str, signal: &str) -> Result<()> {
         let options = query::KillContainerOptions { signal: signal.into() };
         let call = self.api.kill_container(id, Some(options));
-        bounded(format_args!("send {signal} to container {}", short(id)), CALL_LIMIT, call)
+        bounded(format!("send {signal} to container {}", short(id)), CALL_LIMIT, call)
             .await
             .map_err(Into::into)
     }
@@ -64,7 +64,7 @@ impl Docker {
     /// It does not exist or can't be started, or the daemon does not answer.
     pub async fn start(&self, id: &str) -> Result<()> {
         let call = self.api.start_container(id, None::<query::StartContainerOptions>);
-        bounded(format_args!("start container {}", short(id)), CALL_LIMIT, call).await.map_err(Into::into)
+        bounded(format!("start container {}", short(id)), CALL_LIMIT, call).await.map_err(Into::into)
     }
 
     /// Stops a container, after some seconds by force. No error if it does not run.
@@ -75,7 +75,7 @@ impl Docker {
         let grace_s = i32::try_from(STOP_GRACE.as_secs()).expect("the grace period is a few seconds");
         let call =
             self.api.stop_container(id, Some(query::StopContainerOptions { t: Some(grace_s), signal: None }));
-        bounded(format_args!("stop container {}", short(id)), STOP_GRACE + CALL_LIMIT, call)
+        bounded(format!("stop container {}", short(id)), STOP_GRACE + CALL_LIMIT, call)
             .await
             .map_err(Into::into)
     }
@@ -87,7 +87,7 @@ impl Docker {
     pub async fn restart(&self, id: &str) -> Result<()> {
         let grace = self.stop_grace(id).await?;
         let call = self.api.restart_container(id, None::<query::RestartContainerOptions>);
-        bounded(format_args!("restart container {}", short(id)), grace + CALL_LIMIT, call)
+        bounded(format!("restart container {}", short(id)), grace + CALL_LIMIT, call)
             .await
             .map_err(Into::into)
     }
@@ -135,7 +135,7 @@ impl Docker {
     pub async fn remove(&self, id: &str) -> Result<()> {
         let options = query::RemoveContainerOptions { v: true, force: true, link: false };
         let call = self.api.remove_container(id, Some(options));
-        match bounded(format_args!("remove container {}", short(id)), CALL_LIMIT, call).await {
+        match bounded(format!("remove container {}", short(id)), CALL_LIMIT, call).await {
             Err(failed) if failed.status() == Some(409) => self.await_removal(id, failed).await,
             other => absent_is_none(other).map(|_| ()),
         }

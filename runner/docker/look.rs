@@ -113,7 +113,7 @@ impl Docker {
 
     pub(super) async fn inspect(&self, id: &str) -> Result<Option<api::ContainerInspectResponse>> {
         let call = self.api.inspect_container(id, None::<query::InspectContainerOptions>);
-        absent_is_none(bounded(format_args!("look at container {}", short(id)), CALL_LIMIT, call).await)
+        absent_is_none(bounded(format!("look at container {}", short(id)), CALL_LIMIT, call).await)
     }
 
     /// A container's state; nothing if it does not exist.

@@ -198,7 +198,8 @@ impl Injector {
                 self.check_startable(step).await?;
                 // Looked at again before it is fired; what can't be done is known before anything is broken.
                 self.find(&[*step]).await?;
-                armed.push(ArmedStep { step: step.id, engine: Engine::Docker, kernel: None });
+                let engine = if step.apply.is_on_host() { Engine::Host } else { Engine::Docker };
+                armed.push(ArmedStep { step: step.id, engine, kernel: None });
             }
         }
         let containers: Vec<String> = self.steps.keys().cloned().collect();
