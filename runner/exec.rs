@@ -184,7 +184,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_is_cut_short_and_a_terminal_is_safe() {
-        let ran = run(10_000, &["sh", "-c", "printf '\\033[31mred\\n'; head -c 100000 /dev/zero | tr '\\0' x"]).await;
+        let ran =
+            run(10_000, &["sh", "-c", "printf '\\033[31mred\\n'; head -c 100000 /dev/zero | tr '\\0' x"])
+                .await;
         assert_eq!(ran.exit_code, Some(0));
         assert!(ran.output.starts_with("\u{fffd}[31mred\nx"), "{}", &ran.output[..20]);
         assert_eq!(ran.left_out_bytes, 100_009 - KEPT_BYTES as u64);

@@ -185,7 +185,8 @@ pub async fn everything(docker: &Docker, ledger: &mut Ledger) -> Vec<Healed> {
         }
     }
     let host = ledger.host_exec();
-    let undone = join_all(by_container.into_values().map(|debts| undo_debts(docker, &run, host, debts))).await;
+    let undone =
+        join_all(by_container.into_values().map(|debts| undo_debts(docker, &run, host, debts))).await;
     for (keys, lines) in undone {
         if let Err(error) = ledger.settle(&keys) {
             healed.push(Healed { step: None, line: "the ledger".into(), failed: Some(error.to_string()) });

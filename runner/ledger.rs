@@ -64,8 +64,13 @@ enum Line {
         #[serde(default)]
         host_exec: HostExec,
     },
-    Owed { key: u32, debt: Debt },
-    Settled { key: u32 },
+    Owed {
+        key: u32,
+        debt: Debt,
+    },
+    Settled {
+        key: u32,
+    },
 }
 
 /// The ledger of a run, held by its lock.
@@ -301,8 +306,16 @@ fn reopen(folder: &Path, run: &str, lock: File) -> Result<Option<Ledger>> {
             Err(_) => torn = true,
         }
     }
-    let mut ledger =
-        Ledger { run: run.into(), folder: folder.into(), file, owed, next_key, docker_host, host_exec, _lock: lock };
+    let mut ledger = Ledger {
+        run: run.into(),
+        folder: folder.into(),
+        file,
+        owed,
+        next_key,
+        docker_host,
+        host_exec,
+        _lock: lock,
+    };
     if torn {
         // What we append must not grow onto the torn line. A disk too full for that must not stop healing.
         let _ = ledger.file.write_all(b"\n");

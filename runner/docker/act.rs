@@ -32,12 +32,9 @@ impl Docker {
     /// # Errors
     /// The container is still paused, or the daemon does not answer.
     pub async fn unpause(&self, id: &str) -> Result<()> {
-        let done = bounded(
-            format!("unpause container {}", short(id)),
-            CALL_LIMIT,
-            self.api.unpause_container(id),
-        )
-        .await;
+        let done =
+            bounded(format!("unpause container {}", short(id)), CALL_LIMIT, self.api.unpause_container(id))
+                .await;
         let Err(failed) = done else { return Ok(()) };
         // Docker answers 409, before 20.10.9 also 500, for one that is not paused; the state is what counts.
         match self.state(id).await? {
@@ -95,7 +92,8 @@ impl Docker {
     /// How long a container may take to stop by itself, by its own settings.
     async fn stop_grace(&self, id: &str) -> Result<Duration> {
         let config = self.inspect(id).await?.and_then(|container| container.config);
-        let grace_s = config.and_then(|config| config.stop_timeout).and_then(|grace_s| grace_s.try_into().ok());
+        let grace_s =
+            config.and_then(|config| config.stop_timeout).and_then(|grace_s| grace_s.try_into().ok());
         Ok(grace_s.map_or(USUAL_GRACE, Duration::from_secs))
     }
 

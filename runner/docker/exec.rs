@@ -18,7 +18,8 @@ impl Docker {
     /// # Errors
     /// It can't be started (no such program), the container does not run, or the daemon does not answer.
     pub async fn exec(&self, id: &str, exec: &Exec) -> Result<Ran> {
-        let what = format!("run {:?} in container {}", exec.command.first().map_or("", String::as_str), short(id));
+        let what =
+            format!("run {:?} in container {}", exec.command.first().map_or("", String::as_str), short(id));
         let config = api::ExecConfig {
             attach_stdout: Some(true),
             attach_stderr: Some(true),
@@ -61,10 +62,10 @@ impl Docker {
             if !seen.running.unwrap_or_default() {
                 // What could not be started at all is told by these codes, and by nothing else.
                 return match seen.exit_code {
-                    Some(code @ (126 | 127)) if seen.pid.unwrap_or_default() == 0 => {
-                        Err(Error::environment(format!("could not {what}: it can't be started (code {code})"))
-                            .hint("name a program that is in the container, by its path or on its PATH"))
-                    }
+                    Some(code @ (126 | 127)) if seen.pid.unwrap_or_default() == 0 => Err(Error::environment(
+                        format!("could not {what}: it can't be started (code {code})"),
+                    )
+                    .hint("name a program that is in the container, by its path or on its PATH")),
                     code => Ok(code),
                 };
             }

@@ -92,7 +92,8 @@ impl Docker {
     /// The daemon does not answer.
     pub async fn has_limits(&self, id: &str, limits: &Limits) -> Result<Option<bool>> {
         let Some(has) = self.host_config(id).await? else { return Ok(None) };
-        let same = |wanted: Option<i64>, is: Option<i64>| wanted.is_none_or(|wanted| wanted == is.unwrap_or(0));
+        let same =
+            |wanted: Option<i64>, is: Option<i64>| wanted.is_none_or(|wanted| wanted == is.unwrap_or(0));
         Ok(Some(
             same(limits.nano_cpus, has.nano_cpus)
                 && same(limits.cpu_quota, has.cpu_quota)
@@ -183,7 +184,9 @@ fn cgroup_of(stats: api::ContainerStatsResponse) -> Option<Cgroup> {
         memory_limit_bytes,
         memory_used_bytes: memory.usage.unwrap_or_default().saturating_sub(idle.unwrap_or_default()),
         // Version 1 alone counts inactive files of a whole subtree, and failures.
-        memory_failures: pages.contains_key("total_inactive_file").then(|| memory.failcnt.unwrap_or_default()),
+        memory_failures: pages
+            .contains_key("total_inactive_file")
+            .then(|| memory.failcnt.unwrap_or_default()),
         pids: pids.current.unwrap_or_default(),
         pids_limit: pids.limit.filter(|limit| *limit > 0 && *limit < u64::MAX),
     })

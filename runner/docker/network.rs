@@ -22,7 +22,8 @@ impl Docker {
     /// The daemon does not answer.
     pub async fn attachment(&self, id: &str, network: &str) -> Result<Option<Endpoint>> {
         let Some(container) = self.inspect(id).await? else { return Ok(None) };
-        let labels = container.config.and_then(|config| config.labels).unwrap_or_default().into_iter().collect();
+        let labels =
+            container.config.and_then(|config| config.labels).unwrap_or_default().into_iter().collect();
         let attached = container.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
         let found = attached.into_iter().find(|(name, settings)| {
             settings.network_id.as_deref() == Some(network) || short_network(name.clone(), &labels) == network

@@ -95,10 +95,18 @@ impl FaultKind for Exec {
         }
         let nul = self.run.iter().chain(self.undo.iter()).any(|word| word.contains('\0'));
         if nul {
-            mistakes.add(self.run.span, "an argument has a zero byte in it", "leave it out: no program can take it");
+            mistakes.add(
+                self.run.span,
+                "an argument has a zero byte in it",
+                "leave it out: no program can take it",
+            );
         }
         if self.timeout.is_zero() {
-            mistakes.add(self.timeout.span, "`timeout` must be positive, got `0s`", "write a duration such as `10s`");
+            mistakes.add(
+                self.timeout.span,
+                "`timeout` must be positive, got `0s`",
+                "write a duration such as `10s`",
+            );
         }
         if let (Some(user), Where::Host) = (&self.user, self.place) {
             mistakes.add(

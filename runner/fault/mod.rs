@@ -91,11 +91,13 @@ fn replaced(evidence: &[Evidence]) -> bool {
 
 /// What was seen of the container's cgroups; the first is from before.
 fn cgroups(evidence: &[Evidence]) -> Vec<&found::Cgroup> {
-    let cgroup = |seen| match seen {
-        &Evidence::Cgroup(ref cgroup) => Some(cgroup),
-        _ => None,
-    };
-    evidence.iter().filter_map(cgroup).collect()
+    evidence
+        .iter()
+        .filter_map(|seen| match seen {
+            Evidence::Cgroup(cgroup) => Some(cgroup),
+            _ => None,
+        })
+        .collect()
 }
 
 /// The containers chosen for each target, and the experiment's seed.

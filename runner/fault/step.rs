@@ -54,7 +54,7 @@ pub enum Op {
     /// Detach the container from this network, as plans name it.
     Disconnect(String),
     /// Attach the container to this network as it was attached when found.
-    Reconnect(String, Option<Endpoint>),
+    Reconnect(String, Option<Box<Endpoint>>),
     /// Lower a limit of the container.
     Limit(Limit),
     /// Write back a limit as it was found.

@@ -18,7 +18,7 @@ pub(super) enum Found {
     /// The process that is about to be told to end.
     Process(Process),
     /// How the container is attached to the network.
-    Endpoint(Endpoint),
+    Endpoint(Box<Endpoint>),
     /// What the limits become and what they were.
     Limits(Change),
 }
@@ -39,7 +39,8 @@ impl Injector {
 
     async fn found_of(&self, step: &Step) -> Result<Option<Found>> {
         let container = &step.container;
-        let named = |error: Error| Error::environment(format!("{container} can't be changed so")).because(error);
+        let named =
+            |error: Error| Error::environment(format!("{container} can't be changed so")).because(error);
         Ok(Some(match (&step.apply, &step.undo) {
             (Op::Limit(limit), _) => {
                 let lowering = self.docker.lowering(self.id(container)?, limit).await;
@@ -54,7 +55,7 @@ impl Injector {
             }
             (Op::Disconnect(network), _) => {
                 let found = self.docker.attachment(self.id(container)?, network).await?;
-                Found::Endpoint(found.ok_or_else(|| {
+                Found::Endpoint(found.map(Box::new).ok_or_else(|| {
                     Error::environment(format!("{container} is not attached to network {network}"))
                 })?)
             }
@@ -137,12 +138,8 @@ impl Injector {
             Ok(id) => id,
             Err(error) => return Applied { step: step.id, at: Err(error), seen: None, touched: false },
         };
-        let course = Course {
-            docker: self.docker.clone(),
-            sent: self.sent.clone(),
-            step: step.id,
-            id: id.to_owned(),
-        };
+        let course =
+            Course { docker: self.docker.clone(), sent: self.sent.clone(), step: step.id, id: id.to_owned() };
         let mut seen = Some(Evidence::State(before.clone()));
         let attempt = async {
             match (&step.apply, self.found.get(&step.id)) {
@@ -186,7 +183,9 @@ impl Injector {
                         return Err(Error::environment(failure));
                     }
                 }
-                (op, _) => heal::undo(&self.docker, &self.run, &self.tag, &step.container, id, op).await.map(drop)?,
+                (op, _) => {
+                    heal::undo(&self.docker, &self.run, &self.tag, &step.container, id, op).await.map(drop)?
+                }
             }
             Ok(self.clock.now_ns())
         };

@@ -342,7 +342,8 @@ impl Injector {
         for step in steps.iter().filter(|step| !matches!(step.apply, Op::Impair(..))) {
             by_docker.entry(&step.container).or_default().push(step);
         }
-        let docker = join_all(by_docker.into_iter().map(|(container, steps)| self.fire_docker(container, steps)));
+        let docker =
+            join_all(by_docker.into_iter().map(|(container, steps)| self.fire_docker(container, steps)));
         let (network, docker) = tokio::join!(network, docker);
         let mut applied: Vec<_> = network.into_iter().chain(docker).flatten().collect();
         applied.sort_by_key(|applied| steps.iter().position(|step| step.id == applied.step));

@@ -38,7 +38,13 @@ impl Sent {
     }
 
     /// Notes that a call begins that sends `signal` to the container with this id; `call` makes it.
-    pub async fn through<T>(&self, step: u32, container: &str, signal: &str, call: impl Future<Output = T>) -> T {
+    pub async fn through<T>(
+        &self,
+        step: u32,
+        container: &str,
+        signal: &str,
+        call: impl Future<Output = T>,
+    ) -> T {
         if let Some(signal) = signal::number(signal) {
             let mut calls = self.calls.lock().expect("no holder of this lock panics");
             let surplus = (calls.len() + 1).saturating_sub(KEPT);

@@ -54,8 +54,12 @@ pub(super) struct Course {
 
 impl Underway {
     /// Lets `go_on` run beside everything else until it is called off. What goes wrong in it is news.
-    pub fn begin<F>(&self, step: u32, news: mpsc::Sender<News>, go_on: impl FnOnce(watch::Receiver<bool>) -> F)
-    where
+    pub fn begin<F>(
+        &self,
+        step: u32,
+        news: mpsc::Sender<News>,
+        go_on: impl FnOnce(watch::Receiver<bool>) -> F,
+    ) where
         F: Future<Output = Result<()>> + Send + 'static,
     {
         let (call_off, called_off) = watch::channel(false);

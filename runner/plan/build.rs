@@ -216,7 +216,10 @@ impl<'e> Builder<'e> {
             self.refuse(Exit::Environment, fault.span, message, hint);
         }
         if step.apply.is_on_host() {
-            self.note(format!("{} runs a command on this machine: `chaos run` needs --allow-host-exec", fault.word()));
+            self.note(format!(
+                "{} runs a command on this machine: `chaos run` needs --allow-host-exec",
+                fault.word()
+            ));
         }
         if matches!(step.apply, Op::Remove) {
             self.note(format!("{} is removed, and nothing brings it back", container.name));

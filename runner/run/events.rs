@@ -62,12 +62,8 @@ async fn missed(docker: &Docker, ids: &[String], known: &mut Known) -> Vec<Conta
         let before = known.insert(id.clone(), now.clone()).unwrap_or_else(|| now.clone());
         let (ran, runs) = (before.pid.is_some(), now.pid.is_some());
         let anew = runs && (!ran || before.started_at != now.started_at);
-        let tell = |action: &str| ContainerNews {
-            id: id.clone(),
-            action: action.into(),
-            signal: None,
-            at_ns: 0,
-        };
+        let tell =
+            |action: &str| ContainerNews { id: id.clone(), action: action.into(), signal: None, at_ns: 0 };
         if ran && (!runs || anew) {
             if now.oom_killed && !before.oom_killed {
                 news.push(tell("oom"));

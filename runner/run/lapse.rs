@@ -170,7 +170,8 @@ impl Live<'_> {
             return Ok(());
         }
         for step in lapses.steps {
-            let ours = self.plan.step(step).is_some_and(|(_, step)| lapses.ended_by_us.contains(&step.container));
+            let ours =
+                self.plan.step(step).is_some_and(|(_, step)| lapses.ended_by_us.contains(&step.container));
             if !ours {
                 let why = "its container ended and did not come back".into();
                 self.scribe.note(Event::Lost { step, why })?;

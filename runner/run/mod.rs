@@ -129,7 +129,8 @@ pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Resul
         scribe.note(Event::Recovered { run: dead.run, healed: dead.lines })?;
     }
 
-    let mut ledger = Ledger::create(&ledger::state_dir(), &run, std::env::var("DOCKER_HOST").ok(), options.host_exec)?;
+    let mut ledger =
+        Ledger::create(&ledger::state_dir(), &run, std::env::var("DOCKER_HOST").ok(), options.host_exec)?;
     let warden = Warden::start(&run)?;
     let stage = Stage {
         docker: &docker,
@@ -164,8 +165,10 @@ pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Resul
 fn refuse_host_exec(plan: &Plan) -> Result<()> {
     let on_host = |fault: &&FaultPlan| fault.steps.iter().any(|step| step.apply.is_on_host());
     match plan.faults.iter().find(on_host) {
-        Some(fault) => Err(Error::mistake(format!("{} runs a command on this machine: {}", fault.name, fault.summary))
-            .hint("look at the experiment; if you trust it, add --allow-host-exec")),
+        Some(fault) => {
+            Err(Error::mistake(format!("{} runs a command on this machine: {}", fault.name, fault.summary))
+                .hint("look at the experiment; if you trust it, add --allow-host-exec"))
+        }
         None => Ok(()),
     }
 }

@@ -130,7 +130,11 @@ impl From<MemoryAmount> for String {
     }
 }
 
-by_text!(CpuAmount, "a number of cores or a percentage", "An amount of CPU: `0.5` cores, or `50%` of its quota.");
+by_text!(
+    CpuAmount,
+    "a number of cores or a percentage",
+    "An amount of CPU: `0.5` cores, or `50%` of its quota."
+);
 by_text!(MemoryAmount, "a size or a percentage", "An amount of memory: `256MiB`, or `50%` of its limit.");
 
 #[cfg(test)]

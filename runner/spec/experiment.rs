@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::decode::{Located, Named};
 use super::expr::{Check, Condition};
 use super::{
-    Auth, Connections, Expect, Extract, FindRate, Headers, Http, Lab, OnRestart, PhaseEnd, Pick, Shape, TargetLimit, Tls,
+    Auth, Connections, Expect, Extract, FindRate, Headers, Http, Lab, OnRestart, PhaseEnd, Pick, Shape,
+    TargetLimit, Tls,
 };
 use crate::fault::Fault;
 use crate::units::{Duration, Ratio};
