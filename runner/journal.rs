@@ -50,6 +50,7 @@ const KINDS: [&str; 25] = [
     "evidence",
     "undone",
     "lost",
+    "lapsed",
     "unhealed",
     "load",
     "rate",
