@@ -15,5 +15,6 @@ mod it {
     mod report;
     mod run;
     mod spec;
+    mod tasks;
     mod verdict;
 }

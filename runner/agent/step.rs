@@ -177,7 +177,9 @@ fn delay_works(
         let works = match engine {
             Engine::Netem => Netem::stage(tag, impairment, delay).map(Works::Netem),
             Engine::Nfqueue => queue_works(means, delay),
-            Engine::Nft | Engine::Docker => Err(format!("engine `{}` can't delay packets", engine.word())),
+            Engine::Nft | Engine::Docker | Engine::Agent => {
+                Err(format!("engine `{}` can't delay packets", engine.word()))
+            }
         };
         match works {
             Ok(works) => return Ok(works),
