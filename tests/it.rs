@@ -16,5 +16,6 @@ mod it {
     mod report;
     mod run;
     mod spec;
+    mod tasks;
     mod verdict;
 }

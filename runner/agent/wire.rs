@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::task::Task;
 use crate::choice;
 
 /// The longest line either side accepts, in bytes; longer ones are an error, not memory.
@@ -88,6 +89,8 @@ choice! {
         Docker = "docker",
         /// A command on the machine that `chaos` runs on.
         Host = "host",
+        /// Our agent, beside the target's own processes.
+        Agent = "agent",
     }
 }
 
@@ -201,6 +204,9 @@ pub enum Command {
         tag: String,
         /// The impairments; may be empty.
         impairments: Vec<Impairment>,
+        /// Everything else, by step number; may be empty.
+        #[serde(default)]
+        tasks: BTreeMap<u32, Task>,
         /// Use this engine for delays; nothing: the best this kernel has.
         engine: Option<Engine>,
         /// Undo each by itself this long after it was fired, in nanoseconds.
@@ -221,10 +227,17 @@ pub enum Command {
         /// Step numbers.
         steps: Vec<u32>,
     },
-    /// Remove whatever a dead agent with this tag left in this namespace. Answered by `purged`.
+    /// Remove what a dead agent with this tag left of packet impairments in this namespace. Answered by `purged`.
     Purge {
         /// The dead agent's tag.
         tag: String,
+    },
+    /// Take back what a dead agent with this tag left of a task. Answered by `purged`.
+    Restore {
+        /// The dead agent's tag.
+        tag: String,
+        /// What it was to do.
+        task: Task,
     },
 }
 
@@ -284,4 +297,7 @@ pub struct Counters {
     pub lost_packets: Option<u64>,
     /// Delay really given, in milliseconds: min, p50, p99, max (our own engine).
     pub delay_ms: Option<BTreeMap<String, f64>>,
+    /// What a task counted, by name, as `stopped_processes`; empty for packets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counted: BTreeMap<String, u64>,
 }

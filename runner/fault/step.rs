@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::found::{Endpoint, Limits, Process};
+use crate::agent::task::{Place, Task};
 use crate::agent::wire::{Direction, Effect, Protocol};
 use crate::choice;
 use crate::spec::amount::{CpuAmount, MemoryAmount};
@@ -33,6 +34,10 @@ pub enum Op {
     Impair(Packets, Effect),
     /// Take back what `impair` of this step made.
     Clear,
+    /// Anything else that an agent does.
+    Inside(Task),
+    /// Take back what `inside` of this step did.
+    Restore(Task),
     /// Freeze every process.
     Pause,
     /// Let them go on; no error if they do.
@@ -133,7 +138,13 @@ impl Op {
     /// True if what it did is gone once the container's processes are, so that a container that was started
     /// anew is without it.
     pub const fn ends_with_processes(&self) -> bool {
-        matches!(self, Self::Impair(..) | Self::Pause | Self::Exec(Exec { place: Where::Container, .. }))
+        matches!(
+            self,
+            Self::Impair(..)
+                | Self::Inside(_)
+                | Self::Pause
+                | Self::Exec(Exec { place: Where::Container, .. })
+        )
     }
 
     /// True if it ends the container's processes itself.
@@ -144,6 +155,17 @@ impl Op {
     /// True if it runs a command on this machine.
     pub const fn is_on_host(&self) -> bool {
         matches!(self, Self::Exec(Exec { place: Where::Host, .. }))
+    }
+}
+
+impl Op {
+    /// Where the agent sits that carries it out; nothing where Docker's API does.
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Self::Impair(..) | Self::Clear => Some(Place::Network),
+            Self::Inside(task) | Self::Restore(task) => Some(task.kind().place()),
+            _ => None,
+        }
     }
 }
 

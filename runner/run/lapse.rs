@@ -7,10 +7,14 @@
 use std::collections::BTreeSet;
 
 use super::live::{Happening, Live};
+use crate::agent::task::Place;
 use crate::error::Result;
 use crate::event::{Event, Evidence};
 use crate::fault::step::{Limit, Op, Step};
 use crate::spec::OnRestart;
+
+/// By when Docker has told of a container's end, after its processes are gone.
+const END_IS_KNOWN_NS: u64 = 500_000_000;
 
 /// What Docker says happened to a container of the plan.
 #[derive(Debug)]
@@ -34,12 +38,28 @@ pub(super) struct Lapses {
     anew: BTreeSet<String>,
     /// Containers that our own steps end: that they do is no news.
     ended_by_us: BTreeSet<String>,
+    /// Agents that ended, of which it is not known yet whether they ended with their containers.
+    suspects: Vec<Suspect>,
+}
+
+/// An agent that ended.
+struct Suspect {
+    container: String,
+    place: Place,
+    why: String,
+    at_ns: u64,
 }
 
 impl Lapses {
     /// Notes that a step ends its container.
     pub fn ends(&mut self, container: &str) {
         self.ended_by_us.insert(container.to_owned());
+    }
+
+    /// Notes that an agent ended. One that sits among its container's processes goes with them, and may be heard
+    /// of before they are.
+    pub fn suspect(&mut self, container: String, place: Place, why: String, at_ns: u64) {
+        self.suspects.push(Suspect { container, place, why, at_ns });
     }
 
     /// True if a container waits for its steps to be applied again.
@@ -95,7 +115,26 @@ impl Live<'_> {
         Ok(())
     }
 
+    /// What went with agents that ended without their containers is lost; true if anything was.
+    pub(super) fn agents_gone(&mut self) -> Result<bool> {
+        let now_ns = self.scribe.now_ns();
+        let waits = |suspect: &Suspect| now_ns.saturating_sub(suspect.at_ns) < END_IS_KNOWN_NS;
+        let (waiting, due): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.lapses.suspects).into_iter().partition(waits);
+        self.lapses.suspects = waiting;
+        let mut lost = false;
+        for Suspect { container, place, why, .. } in due {
+            let lapsed = self.lapses.steps.clone();
+            let hit = |step: &Step| {
+                step.container == container && step.apply.place() == Some(place) && !lapsed.contains(&step.id)
+            };
+            lost |= self.lost(hit, &format!("its agent is gone: {why}"))?;
+        }
+        Ok(lost)
+    }
+
     fn lapse(&mut self, container: &str) -> Result<()> {
+        self.lapses.suspects.retain(|suspect| suspect.container != container);
         let steps: Vec<u32> = self
             .active_on(container)
             .into_iter()

@@ -14,7 +14,7 @@ use super::seek::Seek;
 use super::watch::{ProbeAnswers, Watch};
 use crate::error::{Error, Exit, Result};
 use crate::event::{Event, SteadyWhy};
-use crate::fault::step::{Op, Step};
+use crate::fault::step::Step;
 use crate::heal;
 use crate::inject::{Injector, News};
 use crate::ledger::{Debt, Ledger};
@@ -232,7 +232,7 @@ impl<'r> Live<'r> {
                     }
                 }
                 _ = ticker.tick() => {
-                    if self.look()? {
+                    if self.look()? | self.agents_gone()? {
                         return Ok(Some(Stop::Early));
                     }
                     if self.seek.as_ref().is_some_and(Seek::is_over) {
@@ -369,10 +369,8 @@ impl<'r> Live<'r> {
                 self.scribe.note(Event::Interrupted { by: by.into() })?;
                 return Ok(true);
             }
-            Happening::Agent(News::AgentGone { container, why }) => {
-                let why = format!("its agent is gone: {why}");
-                return self
-                    .lost(|step| step.container == container && matches!(step.apply, Op::Impair(..)), &why);
+            Happening::Agent(News::AgentGone { container, place, why }) => {
+                self.lapses.suspect(container, place, why, self.scribe.now_ns());
             }
             Happening::Agent(News::Expired { steps }) => {
                 return self.lost(|step| steps.contains(&step.id), "its deadline passed");
@@ -396,7 +394,7 @@ impl<'r> Live<'r> {
 
     /// Notes that active steps ended by themselves; true if there were any: what follows would be judged
     /// as if they were still in effect.
-    fn lost(&mut self, which: impl Fn(&Step) -> bool, why: &str) -> Result<bool> {
+    pub(super) fn lost(&mut self, which: impl Fn(&Step) -> bool, why: &str) -> Result<bool> {
         let lost: Vec<u32> = self
             .active
             .iter()

@@ -261,6 +261,7 @@ impl Sample {
                                 ("p99".into(), 246.9),
                                 ("max".into(), 262.0),
                             ])),
+                            counted: BTreeMap::new(),
                         }),
                     },
                 );
