@@ -6,6 +6,7 @@
 
 pub mod kill;
 pub mod latency;
+pub mod packets;
 pub mod partition;
 pub mod pause;
 pub mod step;
@@ -68,10 +69,15 @@ pub struct Change {
     pub undo: Option<Op>,
 }
 
+/// What precedes the name of a service among peers.
+pub const SERVICE_PREFIX: &str = "service:";
+
 /// The containers chosen for each target, and the experiment's seed.
 pub struct Cast<'p> {
     /// Container names by target name, sorted.
     pub targets: &'p std::collections::BTreeMap<String, Vec<String>>,
+    /// The names of all running containers by service, sorted.
+    pub services: &'p std::collections::BTreeMap<String, Vec<String>>,
     /// Seed for the fault's own random choices.
     pub seed: u64,
 }
@@ -82,13 +88,18 @@ impl Cast<'_> {
         self.targets.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// What a peer filter's entry means: a target's containers, a network or address, or a host name.
+    /// What a peer filter's entry means: a target's containers, a service's, a network or address, or a host
+    /// name. A service that is not there (which planning has refused) is nobody.
     pub fn peers(&self, entries: &[Located<String>]) -> Vec<Peer> {
         entries
             .iter()
             .flat_map(|entry| {
                 if let Some(containers) = self.targets.get(&entry.value) {
                     return containers.iter().cloned().map(Peer::Container).collect();
+                }
+                if let Some(service) = entry.value.strip_prefix(SERVICE_PREFIX) {
+                    let members = self.services.get(service).into_iter().flatten();
+                    return members.cloned().map(Peer::Container).collect();
                 }
                 let address = entry.value.split('/').next().unwrap_or_default();
                 if address.parse::<std::net::IpAddr>().is_ok() {
