@@ -5,6 +5,7 @@ mod it {
     mod agent_lab;
     mod docker;
     mod docker_errors;
+    mod impair;
     mod lab;
     mod layering;
     mod load;

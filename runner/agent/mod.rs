@@ -8,7 +8,9 @@
 //!
 //! Start at [`serve`]; then [`steps`].
 
+pub mod chance;
 pub mod delay;
+pub mod fate;
 pub mod kernel;
 pub mod links;
 pub mod netem;
@@ -17,6 +19,7 @@ pub mod nfqueue;
 pub mod nft;
 pub mod step;
 pub mod steps;
+pub mod turns;
 pub mod wire;
 
 use std::collections::VecDeque;
@@ -91,6 +94,7 @@ impl Agent {
         if input.revents != 0 {
             self.read_some();
         }
+        self.steps.take_turns();
         let expired = self.steps.expire();
         if !expired.is_empty() {
             self.reply(None, Outcome::Expired(expired));
@@ -98,7 +102,7 @@ impl Agent {
     }
 
     fn until_expiry_ms(&self) -> i32 {
-        match self.steps.next_expiry_ns() {
+        match self.steps.next_wake_ns() {
             // Rounded up, so as not to turn in vain until the millisecond is over.
             Some(at) => i32::try_from(at.saturating_sub(mono_ns()).div_ceil(1_000_000)).unwrap_or(i32::MAX),
             None => -1,

@@ -9,6 +9,8 @@ use crate::agent::wire::{Counters, Direction, Effect, Protocol};
 use crate::event::Evidence;
 use crate::record;
 use crate::spec::Located;
+use crate::spec::decode::Mistakes;
+use crate::units::Ratio;
 
 /// A fault that leaves its choice to chance, and whose engine does not count what was chosen, counts as proven
 /// once it is this unlikely that nothing was: one in a thousand.
@@ -62,6 +64,28 @@ impl Filter {
             Direction::Ingress => "entering",
             Direction::Both => "leaving and entering",
         }
+    }
+}
+
+/// What a share and its correlation must be.
+pub fn check_chance(share: &Located<Ratio>, correlation: &Located<Ratio>, mistakes: &mut Mistakes) {
+    if share.get() <= 0.0 {
+        mistakes.add(
+            share.span,
+            "`share` must be positive, got `0%`",
+            "write a share such as `10%`, or remove the fault",
+        );
+    }
+    check_correlation(correlation, mistakes);
+}
+
+/// What a correlation must be.
+pub fn check_correlation(correlation: &Located<Ratio>, mistakes: &mut Mistakes) {
+    /// Beyond this every packet is as good as the first, and a phase is too short to see the share.
+    const MOST: f64 = 0.99;
+    if correlation.get() > MOST {
+        let message = format!("`correlation` must be at most 99%, got `{}`", correlation.value);
+        mistakes.add(correlation.span, message, "with more every packet would fare like the first");
     }
 }
 

@@ -334,7 +334,11 @@ impl Checker<'_> {
                 },
                 |near| format!("did you mean the target `{near}`?"),
             );
-            self.add(peer.span, format!("`{text}` is no target, service, address, network or host name"), hint);
+            self.add(
+                peer.span,
+                format!("`{text}` is no target, service, address, network or host name"),
+                hint,
+            );
         }
     }
 }

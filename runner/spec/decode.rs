@@ -89,6 +89,12 @@ impl<T: Decode> Decode for Located<T> {
     }
 }
 
+impl<T: Decode> Decode for Box<T> {
+    fn decode(node: &Node, mistakes: &mut Mistakes) -> Option<Self> {
+        T::decode(node, mistakes).map(Self::new)
+    }
+}
+
 impl<T: Decode> Decode for Option<T> {
     fn decode(node: &Node, mistakes: &mut Mistakes) -> Option<Self> {
         T::decode(node, mistakes).map(Some)

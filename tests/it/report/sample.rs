@@ -263,6 +263,7 @@ impl Sample {
                                 ("p99".into(), 246.9),
                                 ("max".into(), 262.0),
                             ])),
+                            ..Counters::default()
                         }),
                     },
                 );
