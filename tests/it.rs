@@ -13,6 +13,7 @@ mod it {
     mod load_protocols;
     mod load_requests;
     mod netem;
+    mod netem_chance;
     mod report;
     mod run;
     mod spec;

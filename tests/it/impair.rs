@@ -21,22 +21,22 @@ const COUNT: u32 = 5_000;
 /// What each is filled up with behind its number.
 const FILLING: [u8; 60] = [0xa5; 60];
 
-fn chance(share: f64, seed: u64) -> Chance {
+pub fn chance(share: f64, seed: u64) -> Chance {
     Chance { share, correlation: 0.0, seed }
 }
 
-fn loss(share: f64, seed: u64) -> Effect {
+pub fn loss(share: f64, seed: u64) -> Effect {
     Effect::Loss(Loss::Random(chance(share, seed)))
 }
 
 /// True if `found` of `count` lies within the 99% interval of `share`.
-fn is_likely(found: u64, count: u64, share: f64) -> bool {
+pub fn is_likely(found: u64, count: u64, share: f64) -> bool {
     let (found, count) = (found as f64, count as f64);
     (found - share * count).abs() <= 2.576 * (share * (1.0 - share) * count).sqrt()
 }
 
 /// Two sockets, joined: from the target outwards for packets that leave, the other way for those that enter.
-fn ends(pair: &Pair, direction: Direction, family: usize) -> (UdpSocket, UdpSocket) {
+pub fn ends(pair: &Pair, direction: Direction, family: usize) -> (UdpSocket, UdpSocket) {
     let near = pair.near.run(|| UdpSocket::bind((NEAR[family], 0)).unwrap());
     let far = pair.far.run(|| UdpSocket::bind((FAR[family], 0)).unwrap());
     make_room(&near);
@@ -48,7 +48,7 @@ fn ends(pair: &Pair, direction: Direction, family: usize) -> (UdpSocket, UdpSock
 }
 
 /// Sends numbered datagrams, `pause` apart; those that come, in order and whole.
-fn datagrams(from: &UdpSocket, to: &UdpSocket, count: u32, pause: Duration) -> Vec<Vec<u8>> {
+pub fn datagrams(from: &UdpSocket, to: &UdpSocket, count: u32, pause: Duration) -> Vec<Vec<u8>> {
     std::thread::scope(|scope| {
         let receiving = scope.spawn(|| {
             let (mut came, mut buffer) = (Vec::new(), [0; 2048]);
@@ -69,7 +69,7 @@ fn datagrams(from: &UdpSocket, to: &UdpSocket, count: u32, pause: Duration) -> V
     })
 }
 
-fn numbers(came: &[Vec<u8>]) -> Vec<u32> {
+pub fn numbers(came: &[Vec<u8>]) -> Vec<u32> {
     came.iter().map(|datagram| u32::from_be_bytes(datagram[..4].try_into().unwrap())).collect()
 }
 
@@ -92,7 +92,7 @@ fn trial(pair: &Pair, direction: Direction, family: usize, effect: Effect) -> (V
 }
 
 /// Every way that a packet can go.
-const WAYS: [(Direction, usize); 4] =
+pub const WAYS: [(Direction, usize); 4] =
     [(Direction::Egress, 0), (Direction::Ingress, 0), (Direction::Egress, 1), (Direction::Ingress, 1)];
 
 #[test]
@@ -258,6 +258,17 @@ fn damages_one_bit_that_checksums_find() {
     }
 }
 
+/// How many came before one that was sent earlier.
+pub fn overtakers(came: &[u32]) -> u64 {
+    let mut smallest_after = u32::MAX;
+    let mut overtook = 0;
+    for number in came.iter().rev() {
+        overtook += u64::from(*number > smallest_after);
+        smallest_after = smallest_after.min(*number);
+    }
+    overtook
+}
+
 #[test]
 fn lets_the_share_asked_overtake_the_others() {
     if !may_make_namespaces("lets_the_share_asked_overtake_the_others") {
@@ -270,13 +281,7 @@ fn lets_the_share_asked_overtake_the_others() {
         let (came, counters) = trial(&pair, direction, family, effect);
         let came = numbers(&came);
         assert_eq!(came.len(), COUNT as usize, "some were lost");
-        // Who comes before one that was sent earlier has overtaken it.
-        let mut smallest_after = u32::MAX;
-        let mut overtook = 0;
-        for number in came.iter().rev() {
-            overtook += u64::from(*number > smallest_after);
-            smallest_after = smallest_after.min(*number);
-        }
+        let overtook = overtakers(&came);
         let counted = counters.reordered_packets.unwrap();
         assert!(overtook <= counted && counted - overtook < 20, "{overtook} overtook, {counted} counted");
         assert!(is_likely(counted, u64::from(COUNT), 0.25), "{counted} of {COUNT} went at once");

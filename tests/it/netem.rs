@@ -45,7 +45,7 @@ fn netem_holds_what_it_says_in_a_kernel_that_has_it() {
          PATH=/usr/sbin:/usr/bin:/sbin:/bin
          mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmp /tmp; mount -t tmpfs run /run
          ip link set lo up
-         {} --ignored --nocapture --test-threads=1 it::netem::inner_ && echo '{PASSED}'
+         {} --ignored --nocapture --test-threads=1 it::netem::inner_ it::netem_chance::inner_ && echo '{PASSED}'
          echo o > /proc/sysrq-trigger
          sleep 60",
         tests.display()
@@ -111,7 +111,7 @@ fn load_all() {
     }
 }
 
-fn pair() -> Pair {
+pub fn pair() -> Pair {
     load_all();
     Pair::new()
 }
