@@ -245,7 +245,7 @@ mod tests {
             .iter()
             .enumerate()
             .map(|(index, found)| {
-                let share = (1.0 - R).powi(index as i32) * if index == 7 { 1.0 } else { R };
+                let share = (1.0 - R).powf(index as f64) * if index == 7 { 1.0 } else { R };
                 let expected = share * f64::from(bursts);
                 (f64::from(*found) - expected).powi(2) / expected
             })

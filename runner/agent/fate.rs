@@ -73,7 +73,7 @@ impl Fates {
     }
 
     /// What becomes of the next packet.
-    pub fn next(&mut self) -> Fate {
+    pub fn deal(&mut self) -> Fate {
         let struck = |luck: &mut Luck, fate| if luck.strikes() { fate } else { Fate::Pass };
         match self {
             Self::Delay(delays) => Fate::Hold(delays.next_ns()),
@@ -142,13 +142,13 @@ mod tests {
         let distribution = Distribution::Normal;
         let delay = Delay { delay_ns: 10, jitter_ns: 0, distribution, correlation: 0.0, seed: 1 };
         let chance = Chance { share, correlation: 0.0, seed: 2 };
-        Fates::new(&Effect::Reorder(Reorder { chance, gap, delay })).unwrap()
+        Fates::new(&Effect::Reorder(Box::new(Reorder { chance, gap, delay }))).unwrap()
     }
 
     #[test]
     fn a_share_overtakes_and_the_others_are_held() {
         let mut fates = reorder(0.25, 1);
-        let count = (0..20_000).filter(|_| fates.next() == Fate::Overtake).count();
+        let count = (0..20_000).filter(|_| fates.deal() == Fate::Overtake).count();
         // 2.576 × sqrt(20,000 × 0.25 × 0.75) is 158.
         assert!((4_842..5_158).contains(&count), "{count}");
         assert!(fates.keeps_order());
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn only_each_packet_of_the_gap_may_overtake() {
         let mut fates = reorder(1.0, 5);
-        let fates: Vec<_> = (0..20).map(|_| fates.next()).collect();
+        let fates: Vec<_> = (0..20).map(|_| fates.deal()).collect();
         for (index, fate) in fates.iter().enumerate() {
             let expected = if index % 5 == 4 { Fate::Overtake } else { Fate::Hold(10) };
             assert_eq!(*fate, expected, "packet {index}");

@@ -225,7 +225,9 @@ fn chance_works(
         let works = match engine {
             Engine::Netem => Netem::stage(tag, impairment).map(Works::Netem),
             Engine::Nfqueue => queue_works(means, impairment.effect.turns().0, place),
-            Engine::Nft | Engine::Docker => Err(format!("engine `{}` can't delay packets", engine.word())),
+            Engine::Nft | Engine::Docker | Engine::Agent => {
+                Err(format!("engine `{}` can't do that", engine.word()))
+            }
         };
         match works {
             Ok(works) => return Ok(works),

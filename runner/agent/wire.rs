@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::task::Task;
 use crate::choice;
 
 /// The longest line either side accepts, in bytes; longer ones are an error, not memory.
@@ -86,6 +87,8 @@ choice! {
         Nft = "nft",
         /// Docker's API.
         Docker = "docker",
+        /// Our agent, beside the target's own processes.
+        Agent = "agent",
     }
 }
 
@@ -142,9 +145,9 @@ pub enum Effect {
     /// One random bit of some is turned over.
     Corrupt(Chance),
     /// Some go at once while the others are held, and so overtake them.
-    Reorder(Reorder),
+    Reorder(Box<Reorder>),
     /// Another effect, on and off in turns; it begins with being on.
-    Flaky(Turns, Box<Effect>),
+    Flaky(Box<Turns>, Box<Effect>),
 }
 
 impl Effect {
@@ -175,7 +178,7 @@ pub enum Loss {
     /// A share of them.
     Random(Chance),
     /// Those that a chain of two states chooses.
-    Bursts(Bursts),
+    Bursts(Box<Bursts>),
 }
 
 /// The chain of Gilbert and Elliott: a good state and a bad one, each with its own loss. It begins as good.
@@ -280,6 +283,9 @@ pub enum Command {
         tag: String,
         /// The impairments; may be empty.
         impairments: Vec<Impairment>,
+        /// Everything else, by step number; may be empty.
+        #[serde(default)]
+        tasks: BTreeMap<u32, Task>,
         /// Use this engine for delays; nothing: the best this kernel has.
         engine: Option<Engine>,
         /// Undo each by itself this long after it was fired, in nanoseconds.
@@ -300,10 +306,17 @@ pub enum Command {
         /// Step numbers.
         steps: Vec<u32>,
     },
-    /// Remove whatever a dead agent with this tag left in this namespace. Answered by `purged`.
+    /// Remove what a dead agent with this tag left of packet impairments in this namespace. Answered by `purged`.
     Purge {
         /// The dead agent's tag.
         tag: String,
+    },
+    /// Take back what a dead agent with this tag left of a task. Answered by `purged`.
+    Restore {
+        /// The dead agent's tag.
+        tag: String,
+        /// What it was to do.
+        task: Task,
     },
 }
 
@@ -378,4 +391,7 @@ pub struct Counters {
     pub switched_on: Option<u64>,
     /// Delay really given, in milliseconds: min, p50, p99, max (our own engine).
     pub delay_ms: Option<BTreeMap<String, f64>>,
+    /// What a task counted, by name, as `stopped_processes`; empty for packets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counted: BTreeMap<String, u64>,
 }

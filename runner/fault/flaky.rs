@@ -66,7 +66,7 @@ impl FaultKind for Flaky {
         for change in &mut changes {
             if let Op::Impair(_, effect) = &mut change.apply {
                 let steady = std::mem::replace(effect, Effect::Drop);
-                *effect = Effect::Flaky(turns.clone(), Box::new(steady));
+                *effect = Effect::Flaky(Box::new(turns.clone()), Box::new(steady));
             }
         }
         changes

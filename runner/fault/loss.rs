@@ -61,13 +61,13 @@ impl FaultKind for Loss {
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change> {
         self.filter.changes(cast, &self.on, |seed| {
             Effect::Loss(match &self.burst {
-                Some(burst) => wire::Loss::Bursts(Bursts {
+                Some(burst) => wire::Loss::Bursts(Box::new(Bursts {
                     good_to_bad: burst.p.get(),
                     bad_to_good: burst.r(),
                     bad_loss: burst.bad_loss.get(),
                     good_loss: burst.good_loss.get(),
                     seed,
-                }),
+                })),
                 None => wire::Loss::Random(wire::Chance {
                     share: self.share.as_ref().map_or(0.0, |share| share.get()),
                     correlation: self.correlation.get(),

@@ -41,7 +41,7 @@ impl FaultKind for Reorder {
 
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change> {
         self.filter.changes(cast, &self.on, |seed| {
-            Effect::Reorder(wire::Reorder {
+            Effect::Reorder(Box::new(wire::Reorder {
                 chance: Chance { share: self.share.get(), correlation: self.correlation.get(), seed },
                 gap: self.gap.value,
                 delay: Delay {
@@ -52,7 +52,7 @@ impl FaultKind for Reorder {
                     // Numbers of its own, or those that go at once would be those held longest.
                     seed: seed.wrapping_add(1),
                 },
-            })
+            }))
         })
     }
 

@@ -41,10 +41,11 @@ macro_rules! record {
 
         impl $crate::spec::define::Record for $name {
             fn known() -> Vec<&'static str> {
-                #[allow(unused_mut, reason = "only a record with another inside adds to it")]
-                let mut known = vec![$( $crate::record!(@key $field $($key)?) ),*];
-                $( known.extend(<$inner_type as $crate::spec::define::Record>::known()); )?
-                known
+                [
+                    vec![$( $crate::record!(@key $field $($key)?) ),*],
+                    $( <$inner_type as $crate::spec::define::Record>::known(), )?
+                ]
+                .concat()
             }
 
             fn take(

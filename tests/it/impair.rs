@@ -129,7 +129,7 @@ fn loses_in_bursts_as_the_chain_says() {
     }
     let pair = Pair::new();
     let chain = Bursts { good_to_bad: 0.02, bad_to_good: 0.25, bad_loss: 1.0, good_loss: 0.0, seed: 5 };
-    let (came, counters) = trial(&pair, Direction::Egress, 0, Effect::Loss(Loss::Bursts(chain)));
+    let (came, counters) = trial(&pair, Direction::Egress, 0, Effect::Loss(Loss::Bursts(Box::new(chain))));
     let came = numbers(&came);
     assert_eq!(counters.dropped_packets, Some(u64::from(COUNT) - came.len() as u64));
     let bursts: Vec<u32> = came.windows(2).map(|pair| pair[1] - pair[0] - 1).filter(|gap| *gap > 0).collect();
@@ -277,7 +277,7 @@ fn lets_the_share_asked_overtake_the_others() {
     let pair = Pair::new();
     for (direction, family) in WAYS {
         let Effect::Delay(held) = delay(20) else { unreachable!("it was made as a delay") };
-        let effect = Effect::Reorder(Reorder { chance: chance(0.25, 4), gap: 1, delay: held });
+        let effect = Effect::Reorder(Box::new(Reorder { chance: chance(0.25, 4), gap: 1, delay: held }));
         let (came, counters) = trial(&pair, direction, family, effect);
         let came = numbers(&came);
         assert_eq!(came.len(), COUNT as usize, "some were lost");
@@ -331,7 +331,7 @@ fn tcp_gets_through_all_of_it_at_once_and_each_packet_counts() {
             step(
                 4,
                 direction,
-                Effect::Reorder(Reorder { chance: chance(0.1, 4), gap: 1, delay: held.clone() }),
+                Effect::Reorder(Box::new(Reorder { chance: chance(0.1, 4), gap: 1, delay: held.clone() })),
             ),
         ]);
         bulk(&pair, family, direction, 2 << 20);
@@ -349,7 +349,7 @@ fn tcp_gets_through_all_of_it_at_once_and_each_packet_counts() {
 /// Datagrams that come through, in a second of them, and how often the step was switched on.
 fn through(pair: &Pair, agent: &mut Agent, turns: Turns, effect: Effect) -> (usize, u64) {
     let (from, to) = ends(pair, Direction::Egress, 0);
-    let effect = Effect::Flaky(turns, Box::new(effect));
+    let effect = Effect::Flaky(Box::new(turns), Box::new(effect));
     let port = from.local_addr().unwrap().port();
     agent.impair(&[Impairment { ports: vec![port], ..step(1, Direction::Egress, effect) }]);
     let came = datagrams(&from, &to, 1_000, Duration::from_millis(1));
@@ -383,7 +383,7 @@ fn is_on_and_off_in_turns() {
     assert!((350..=650).contains(&came) && switched > 10, "{came} came, switched on {switched} times");
     // Undone while it is off, and while it is on.
     for on_ms in [20, 60_000] {
-        let effect = Effect::Flaky(turns(on_ms, 60_000, 0), Box::new(delay(60_000)));
+        let effect = Effect::Flaky(Box::new(turns(on_ms, 60_000, 0)), Box::new(delay(60_000)));
         agent.impair(&[step(1, Direction::Both, effect)]);
         let (from, to) = ends(&pair, Direction::Egress, 0);
         if on_ms == 20 {

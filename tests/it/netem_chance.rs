@@ -14,7 +14,7 @@ use super::impair::{WAYS, chance, datagrams, ends, is_likely, loss, numbers, ove
 use super::netem::pair;
 
 /// Datagrams of one trial: this kernel is slow.
-const COUNT: u32 = 2_000;
+const COUNT: u32 = 1_000;
 
 fn trial(
     pair: &Pair,
@@ -57,8 +57,8 @@ fn inner_netem_keeps_the_share_of_correlated_losses() {
     let effect = Effect::Loss(Loss::Random(Chance { share: 0.05, correlation: 0.5, seed: 3 }));
     let (came, _) = trial(&pair, Direction::Egress, 0, effect, Duration::ZERO);
     let lost = u64::from(COUNT) - came.len() as u64;
-    // 100 are expected, with a deviation of 17; the share itself as netem's threshold would lose 10.
-    assert!((55..=145).contains(&lost), "{lost} of {COUNT} lost");
+    // 50 are expected, with a deviation of 12; the share itself as netem's threshold would lose 5.
+    assert!((20..=80).contains(&lost), "{lost} of {COUNT} lost");
 }
 
 #[test]
@@ -66,12 +66,12 @@ fn inner_netem_keeps_the_share_of_correlated_losses() {
 fn inner_netem_loses_in_bursts_as_the_chain_says() {
     let pair = pair();
     let chain = Bursts { good_to_bad: 0.05, bad_to_good: 0.25, bad_loss: 1.0, good_loss: 0.0, seed: 5 };
-    let effect = Effect::Loss(Loss::Bursts(chain));
+    let effect = Effect::Loss(Loss::Bursts(Box::new(chain)));
     let (came, _) = trial(&pair, Direction::Ingress, 0, effect, Duration::ZERO);
     let bursts: Vec<u32> = came.windows(2).map(|pair| pair[1] - pair[0] - 1).filter(|gap| *gap > 0).collect();
     let (count, mean) = (bursts.len() as f64, f64::from(bursts.iter().sum::<u32>()) / bursts.len() as f64);
     assert!((mean - 4.0).abs() < 2.576 * 3.46 / count.sqrt(), "{count} bursts of {mean} on average");
-    assert!((50.0..120.0).contains(&count), "{count} bursts, 83 expected");
+    assert!((20.0..65.0).contains(&count), "{count} bursts, 42 expected");
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn inner_netem_damages_the_share_asked() {
         let damaged = u64::from(COUNT) - came.len() as u64;
         // netem takes any bit of a frame of 106 bytes, and nobody minds those of its first 14.
         let likely = [0.5, 0.5 * 92.0 / 106.0].map(|share| is_likely(damaged, u64::from(COUNT), share));
-        let between = (867..=1_000).contains(&damaged);
+        let between = (433..=500).contains(&damaged);
         assert!(likely.contains(&true) || between, "{damaged} of {COUNT} damaged, {direction:?}");
     }
 }
@@ -108,8 +108,9 @@ fn inner_netem_damages_the_share_asked() {
 fn inner_netem_lets_the_share_asked_overtake() {
     let pair = pair();
     let Effect::Delay(held) = delay(200) else { unreachable!("it was made as a delay") };
-    for (direction, family) in WAYS {
-        let effect = Effect::Reorder(Reorder { chance: chance(0.25, 4), gap: 1, delay: held.clone() });
+    for (direction, family) in [(Direction::Egress, 0), (Direction::Ingress, 1)] {
+        let effect =
+            Effect::Reorder(Box::new(Reorder { chance: chance(0.25, 4), gap: 1, delay: held.clone() }));
         let (came, counters) = trial(&pair, direction, family, effect, Duration::from_millis(1));
         assert_eq!((came.len(), counters.lost_packets), (COUNT as usize, Some(0)));
         let overtook = overtakers(&came);
@@ -122,9 +123,9 @@ fn inner_netem_lets_the_share_asked_overtake() {
 fn inner_netem_is_on_and_off_in_turns() {
     let pair = pair();
     let turns = Turns { on_ns: 150_000_000, off_ns: 350_000_000, jitter_ns: 0, seed: 1 };
-    let effect = Effect::Flaky(turns, Box::new(loss(1.0, 1)));
+    let effect = Effect::Flaky(Box::new(turns), Box::new(loss(1.0, 1)));
     let (came, counters) = trial(&pair, Direction::Egress, 0, effect, Duration::from_millis(1));
-    // Out for 150 of every 500 ms, beginning at once: 600 of 2,000 in four turns.
-    assert!((1_300..=1_500).contains(&came.len()), "{} of {COUNT} came through", came.len());
-    assert!((4..=6).contains(&counters.switched_on.unwrap()), "{counters:?}");
+    // Out for 150 of every 500 ms, beginning at once: 300 of 1,000 in two turns.
+    assert!((620..=750).contains(&came.len()), "{} of {COUNT} came through", came.len());
+    assert!((2..=4).contains(&counters.switched_on.unwrap()), "{counters:?}");
 }

@@ -94,7 +94,7 @@ impl Held {
     /// Takes in a packet of `bytes` that came at `now_ns`.
     pub(super) fn welcome(&mut self, id: u32, bytes: u32, now_ns: u64) -> Welcome {
         self.did.received += 1;
-        let due_ns = match self.fates.next() {
+        let due_ns = match self.fates.deal() {
             // Behind those that are still held, so that the end puts nothing out of order.
             _ if self.ended => NEVER_NS,
             Fate::Hold(delay_ns) => now_ns.saturating_add(delay_ns),
