@@ -79,6 +79,17 @@ experiments! {
     memory_breaks = "memory-broken.yaml",
     processes_holds = "processes.yaml",
     exec_holds = "exec.yaml",
+    loss_holds = "loss.yaml",
+    loss_breaks = "loss-broken.yaml",
+    loss_in_bursts = "loss-bursts.yaml",
+    duplicate_holds = "duplicate.yaml",
+    duplicate_breaks = "duplicate-broken.yaml",
+    corrupt_holds = "corrupt.yaml",
+    corrupt_breaks = "corrupt-broken.yaml",
+    reorder_holds = "reorder.yaml",
+    reorder_breaks = "reorder-broken.yaml",
+    flaky_holds = "flaky.yaml",
+    flaky_breaks = "flaky-broken.yaml",
 }
 
 #[test]
