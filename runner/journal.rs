@@ -176,6 +176,7 @@ const fn urgency(event: &Event) -> Urgency {
         | Event::Lab { .. }
         | Event::Armed { .. }
         | Event::Evidence { .. }
+        | Event::Reach { .. }
         | Event::Load { .. }
         | Event::Rate { .. }
         | Event::Trial { .. }

@@ -15,6 +15,7 @@ pub mod netem;
 pub mod netlink;
 pub mod nfqueue;
 pub mod nft;
+pub mod reach;
 pub mod step;
 pub mod steps;
 pub mod wire;
@@ -24,6 +25,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::clock::mono_ns;
+use reach::Looking;
 use steps::Steps;
 use wire::{Command, Hello, MAX_LINE_BYTES, Outcome, Reply, Request};
 
@@ -48,8 +50,13 @@ pub fn serve() -> io::Result<()> {
         mono_ns: mono_ns(),
         kernel: kernel.clone(),
     };
-    let mut agent =
-        Agent { steps: Steps::new(kernel)?, lines: Lines::default(), unread: VecDeque::new(), open: true };
+    let mut agent = Agent {
+        steps: Steps::new(kernel)?,
+        looking: Looking::default(),
+        lines: Lines::default(),
+        unread: VecDeque::new(),
+        open: true,
+    };
     agent.say(&hello);
     while agent.open {
         agent.turn(signals.as_raw_fd());
@@ -62,6 +69,7 @@ pub fn serve() -> io::Result<()> {
 /// The agent between two turns of its loop.
 struct Agent {
     steps: Steps,
+    looking: Looking,
     lines: Lines,
     /// Replies not written yet.
     unread: VecDeque<u8>,
@@ -152,6 +160,7 @@ impl Agent {
             Command::Undo { steps } => Ok(Outcome::Undone(self.steps.undo(steps))),
             Command::Read { steps } => Ok(Outcome::Counters(self.steps.read(steps))),
             Command::Purge { tag } => self.steps.purge(tag).map(Outcome::Purged),
+            Command::Reach(ask) => self.looking.ask(ask).map(Outcome::Heard),
         };
         done.unwrap_or_else(Outcome::Error)
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::reach::{Ask, Heard};
 use crate::choice;
 
 /// The longest line either side accepts, in bytes; longer ones are an error, not memory.
@@ -224,6 +225,8 @@ pub enum Command {
         /// The dead agent's tag.
         tag: String,
     },
+    /// Look whom packets reach, with other agents. Answered by `heard`.
+    Reach(Ask),
 }
 
 /// The answer to a request.
@@ -249,6 +252,8 @@ pub enum Outcome {
     Counters(BTreeMap<u32, Counters>),
     /// Removed this many tables, queueing disciplines and devices.
     Purged(u32),
+    /// What was heard of other agents.
+    Heard(Heard),
     /// Unasked: these steps reached their deadline and were undone.
     Expired(BTreeMap<u32, Undone>),
     /// It could not be done; what was attempted and the kernel's answer.

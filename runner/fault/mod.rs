@@ -4,15 +4,21 @@
 //! reversible steps; [`Fault::proven`] says whether what was seen proves that it happened. Both are pure.
 //! To add one: a file like `pause.rs`, a line in the list below (CONTRIBUTING.md walks through it).
 
+pub mod blackhole;
 pub mod kill;
 pub mod latency;
 pub mod partition;
 pub mod pause;
+pub mod reach;
+pub mod reset;
+pub mod shape;
 pub mod step;
 
-use crate::agent::wire::{Engine, Kernel};
+use crate::agent::wire::{Direction, Engine, Kernel};
+use crate::error::Span;
 use crate::event::Evidence;
 use crate::spec::Located;
+use reach::Reach;
 use step::{Op, Peer};
 
 /// What every kind of fault can say about itself.
@@ -27,6 +33,18 @@ pub trait FaultKind {
 
     /// Its changes: container, apply and undo, in the order in which they are applied. Undone in reverse.
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change>;
+
+    /// Who reaches whom among its containers while it is in effect; nothing for a kind that is not about that.
+    fn reach(&self, cast: &Cast<'_>) -> Option<Reach> {
+        let _ = cast;
+        None
+    }
+
+    /// Why it can't be had of the containers that were chosen; nothing where it can.
+    fn misfit(&self, cast: &Cast<'_>) -> Option<Misfit> {
+        let _ = cast;
+        None
+    }
 
     /// What will carry it out; nothing where this kernel has no way to.
     fn engine(&self, kernel: &Kernel) -> Option<Engine>;
@@ -53,8 +71,33 @@ pub trait FaultKind {
 pub enum Proof {
     /// All: each container was chosen to be hit.
     EveryStep,
-    /// One: not every container has business with the others.
-    AnyStep,
+    /// None: agents look who reaches whom, and must find what [`FaultKind::reach`] says.
+    Reach,
+}
+
+/// Why a fault can't be had of the containers that were chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// Where in the experiment.
+    pub span: Span,
+    /// What is wrong.
+    pub message: String,
+    /// What mends it.
+    pub hint: String,
+}
+
+/// Which way packets go, for a summary: `packets leaving api`.
+const fn way_of(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Egress => "leaving",
+        Direction::Ingress => "entering",
+        Direction::Both => "leaving and entering",
+    }
+}
+
+/// True if any packet was seen to match.
+fn packets_matched(evidence: &[Evidence]) -> bool {
+    evidence.iter().any(|seen| matches!(seen, Evidence::Packets(counters) if counters.matched_packets > 0))
 }
 
 /// A change to one container: a step before it is numbered.
@@ -123,8 +166,12 @@ macro_rules! catalogue {
 catalogue! {
     /// Packets are held for a while.
     Latency(latency::Latency) = "latency",
-    /// Groups of containers can't reach each other.
+    /// Containers can't reach each other: groups, or a shape.
     Partition(partition::Partition) = "partition",
+    /// Packets to or from a peer or port vanish.
+    Blackhole(blackhole::Blackhole) = "blackhole",
+    /// Packets to or from a peer or port are refused.
+    Reset(reset::Reset) = "reset",
     /// The container's first process gets a signal.
     Kill(kill::Kill) = "kill",
     /// Every process of the container is frozen.

@@ -5,6 +5,7 @@
 //! what is owed to the ledger before it calls [`Injector::fire`], without exception.
 
 mod link;
+mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -155,6 +156,13 @@ impl Injector {
     pub fn restarted(&mut self, container: &str) {
         if self.links.contains_key(container) {
             self.stale.insert(container.to_owned());
+        }
+    }
+
+    /// Has the next arming start agents for these containers too, though nothing may be done to them.
+    pub fn watch(&mut self, containers: impl IntoIterator<Item = String>) {
+        for container in containers {
+            self.steps.entry(container).or_default();
         }
     }
 

@@ -88,6 +88,12 @@ fn fault_text(fault: &FaultPlan) -> String {
         // Writing to a String does not fail.
         let _ = writeln!(out, "      step {} {}: {}; {undo}", step.id, step.container, step.apply);
     }
+    if let Some(reach) = &fault.reach {
+        out.push_str("      who reaches whom (rows send; + gets there, . is lost):\n");
+        reach.to_string().lines().for_each(|line| {
+            let _ = writeln!(out, "        {line}");
+        });
+    }
     out
 }
 

@@ -19,6 +19,7 @@ fn plan(names: &str, faults: u32) -> Plan {
         summary: "one-api is frozen".into(),
         fault: Fault::Pause(Pause { on: Located { value: "one-api".into(), span: Default::default() } }),
         engine: Some(Engine::Docker),
+        reach: None,
         steps: vec![Step {
             id,
             container: format!("api-{id}{names}"),

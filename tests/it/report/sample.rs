@@ -153,6 +153,7 @@ impl Sample {
                 summary: name("packets leaving one-api are held 200ms ± 20ms"),
                 fault,
                 engine: Some(Engine::Nfqueue),
+                reach: None,
                 steps: vec![step],
             }],
             abort: Vec::new(),
