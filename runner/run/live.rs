@@ -93,7 +93,6 @@ impl<'r> Live<'r> {
         injector: Injector,
         generator: Option<Generator>,
         happenings: mpsc::Receiver<Happening>,
-        before: Before,
     ) -> Self {
         Self {
             plan,
@@ -103,7 +102,7 @@ impl<'r> Live<'r> {
             generator,
             happenings,
             run,
-            before,
+            before: Before::new(),
             looked_at: BTreeSet::new(),
             probes: BTreeMap::new(),
             active: Vec::new(),

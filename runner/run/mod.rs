@@ -254,7 +254,8 @@ impl Stage<'_> {
             Some(Generator::start(&self.plan.loads, &endpoints, self.clock, self.setup).await?)
         };
         let probes = start_probes(self.plan, &endpoints, &sender);
-        let live = Live::new(self.plan, self.run, scribe, ledger, injector, generator, happenings, before);
+        let mut live = Live::new(self.plan, self.run, scribe, ledger, injector, generator, happenings);
+        live.before = before;
         let ended = live.run().await;
         for task in probes.into_iter().chain([signals, events]) {
             task.abort();
