@@ -16,6 +16,7 @@ pub mod netlink;
 pub mod nfqueue;
 pub mod nft;
 pub mod reach;
+pub mod shaper;
 pub mod step;
 pub mod steps;
 pub mod wire;

@@ -14,6 +14,7 @@ use super::nfqueue::{self, Queue};
 use super::nft::rule::QueueWay;
 use super::nft::tables::{Hit, Tables, table_name};
 use super::nft::{self, Family};
+use super::shaper::{Edges, Shaper};
 use super::wire::{Counters, Delay, Effect, Engine, Impairment, Kernel, Protocol};
 
 /// Peers, exceptions and ports of one step together. Rules are walked one by one, for every packet.
@@ -30,6 +31,8 @@ pub struct Means {
     pub families: Vec<Family>,
     /// A queue number where nobody listens.
     pub nobody: Option<u16>,
+    /// The interfaces that steps gave something to hang filters at.
+    pub edges: Edges,
 }
 
 impl Means {
@@ -41,7 +44,7 @@ impl Means {
             .ok()
             .filter(|_| kernel.nfqueue)
             .and_then(|socket| nfqueue::nobodys_number(&socket));
-        Ok(Self { nft, kernel, families, nobody })
+        Ok(Self { nft, kernel, families, nobody, edges: Edges::default() })
     }
 
     fn queue_way(&self) -> Option<QueueWay> {
@@ -79,6 +82,8 @@ pub enum Works {
     Queue(Hit, Queue),
     /// netem.
     Netem(Netem),
+    /// A token bucket.
+    Shaper(Shaper),
 }
 
 impl Step {
@@ -94,6 +99,9 @@ impl Step {
         check_filter(impairment)?;
         let works = match &impairment.effect {
             Effect::Delay(delay) => delay_works(means, tag, impairment, delay, engines)?,
+            Effect::Bandwidth(bandwidth) => {
+                Shaper::stage(tag, place, impairment, bandwidth).map(Works::Shaper)?
+            }
             Effect::Drop | Effect::Reset if !means.kernel.nft => return Err(NO_NFT.into()),
             Effect::Drop => Works::Rules(Hit::Drop { silent: means.queue_way().zip(means.nobody) }),
             Effect::Reset => Works::Rules(Hit::Reset),
@@ -103,11 +111,11 @@ impl Step {
         Ok(Self { table, impairment, place, works, deadline_ns: 0, expires_ns: None })
     }
 
-    /// Its tables; nothing for netem, which has none.
+    /// Its tables; nothing for what has none.
     pub fn tables<'a>(&'a self, means: &'a Means) -> Option<Tables<'a>> {
         let hit = match &self.works {
             Works::Rules(hit) | Works::Queue(hit, _) => *hit,
-            Works::Netem(_) => return None,
+            Works::Netem(_) | Works::Shaper(_) => return None,
         };
         Some(Tables {
             name: &self.table,
@@ -125,6 +133,7 @@ impl Step {
             Works::Rules(_) => Engine::Nft,
             Works::Queue(..) => Engine::Nfqueue,
             Works::Netem(_) => Engine::Netem,
+            Works::Shaper(_) => Engine::Tbf,
         }
     }
 
@@ -141,6 +150,16 @@ impl Step {
                 matched_packets: counted.packets,
                 matched_bytes: counted.bytes,
                 lost_packets: Some(counted.lost),
+                ..Counters::default()
+            };
+        }
+        if let Works::Shaper(shaper) = &self.works {
+            let counted = shaper.counted().unwrap_or_default();
+            return Counters {
+                matched_packets: counted.packets,
+                matched_bytes: counted.bytes,
+                waited: Some(counted.waited),
+                full_packets: Some(counted.full),
                 ..Counters::default()
             };
         }
@@ -177,7 +196,9 @@ fn delay_works(
         let works = match engine {
             Engine::Netem => Netem::stage(tag, impairment, delay).map(Works::Netem),
             Engine::Nfqueue => queue_works(means, delay),
-            Engine::Nft | Engine::Docker => Err(format!("engine `{}` can't delay packets", engine.word())),
+            Engine::Nft | Engine::Tbf | Engine::Docker => {
+                Err(format!("engine `{}` can't delay packets", engine.word()))
+            }
         };
         match works {
             Ok(works) => return Ok(works),

@@ -46,6 +46,9 @@ pub struct Kernel {
     pub xt_queue: bool,
     /// nfnetlink_queue, the userspace end of both.
     pub nfqueue: bool,
+    /// The token bucket, a queueing discipline.
+    #[serde(default)]
+    pub tbf: bool,
 }
 
 impl Kernel {
@@ -60,6 +63,7 @@ impl Kernel {
             nft_queue: false,
             xt_queue: false,
             nfqueue: false,
+            tbf: false,
         }
     }
 
@@ -85,6 +89,8 @@ choice! {
         Nfqueue = "nfqueue",
         /// nftables rules alone: dropping and rejecting need no queue.
         Nft = "nft",
+        /// The kernel's token bucket.
+        Tbf = "tbf",
         /// Docker's API.
         Docker = "docker",
     }
@@ -136,6 +142,30 @@ pub enum Effect {
     Drop,
     /// TCP is answered with a reset, everything else with ICMP port unreachable.
     Reset,
+    /// It waits for its turn.
+    Bandwidth(Bandwidth),
+}
+
+/// So many bits a second go on, in each direction by itself, over all interfaces together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bandwidth {
+    /// Bits a second, of whole packets with their Ethernet headers; at least 8.
+    pub bits_per_s: u64,
+    /// How much may go on at once after a pause, in bytes; nothing: what the rate takes to be kept. Never less
+    /// than one whole packet.
+    pub burst_bytes: Option<u64>,
+    /// How much may wait; what comes then is dropped. Never less than a few whole packets.
+    pub queue: Room,
+}
+
+/// Room in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Room {
+    /// What goes on in this time, in nanoseconds.
+    Time(u64),
+    /// This many bytes.
+    Bytes(u64),
 }
 
 /// How long packets are held.
@@ -285,6 +315,12 @@ pub struct Counters {
     /// Packets the mechanism itself lost, against what was asked: dropped by netem's full queue; or held by our
     /// own engine and dropped by the kernel because somebody removed a packet filter's hook from the namespace.
     pub lost_packets: Option<u64>,
+    /// How often a packet had to wait because the bandwidth was used up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited: Option<u64>,
+    /// Packets dropped because the queue of a limited bandwidth was full, as asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_packets: Option<u64>,
     /// Delay really given, in milliseconds: min, p50, p99, max (our own engine).
     pub delay_ms: Option<BTreeMap<String, f64>>,
 }

@@ -4,6 +4,7 @@
 //! reversible steps; [`Fault::proven`] says whether what was seen proves that it happened. Both are pure.
 //! To add one: a file like `pause.rs`, a line in the list below (CONTRIBUTING.md walks through it).
 
+pub mod bandwidth;
 pub mod blackhole;
 pub mod kill;
 pub mod latency;
@@ -172,6 +173,8 @@ catalogue! {
     Blackhole(blackhole::Blackhole) = "blackhole",
     /// Packets to or from a peer or port are refused.
     Reset(reset::Reset) = "reset",
+    /// Only so many bits a second get through.
+    Bandwidth(bandwidth::Bandwidth) = "bandwidth",
     /// The container's first process gets a signal.
     Kill(kill::Kill) = "kill",
     /// Every process of the container is frozen.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::reach::Reach;
-use super::shape::{Shape, Ways, groups_reach};
+use super::shape::{PartitionShape, Ways, groups_reach};
 use super::step::{Op, Packets, Peer};
 use super::{Cast, Change, FaultKind, Misfit, Proof};
 use crate::agent::wire::{Direction, Effect, Engine, Kernel};
@@ -26,7 +26,7 @@ record! {
         /// The target whose containers `shape` cuts apart.
         pub on: Option<Located<String>>,
         /// How they are cut apart; the experiment's seed decides who is where.
-        pub shape: Option<Located<Shape>>,
+        pub shape: Option<Located<PartitionShape>>,
         /// Which way packets are lost.
         pub direction: Located<Ways> = Located { value: Ways::Both, span: crate::error::Span::default() },
         /// What becomes of packets across the cut.
@@ -142,10 +142,10 @@ impl FaultKind for Partition {
         let one_way = self.direction.value == Ways::OneWay;
         if let (Some(on), Some(shape)) = (&self.on, &self.shape) {
             let cut = match shape.value {
-                Shape::Halves => "is cut in halves",
-                Shape::One => "has one cut off from the others",
-                Shape::Bridge => "is cut in halves with a bridge between them",
-                Shape::MajoritiesRing => "is cut so that each hears another majority",
+                PartitionShape::Halves => "is cut in halves",
+                PartitionShape::One => "has one cut off from the others",
+                PartitionShape::Bridge => "is cut in halves with a bridge between them",
+                PartitionShape::MajoritiesRing => "is cut so that each hears another majority",
             };
             let how = if self.how == Cut::Reset { ", by refusing" } else { "" };
             return format!("{} {cut}{}{how}", on.value, if one_way { ", one way" } else { "" });
@@ -188,7 +188,7 @@ impl FaultKind for Partition {
                 "add `on: TARGET`, whose containers are to be cut apart",
             ),
             (Some(_), Some(shape))
-                if shape.value == Shape::MajoritiesRing && self.direction.value == Ways::OneWay =>
+                if shape.value == PartitionShape::MajoritiesRing && self.direction.value == Ways::OneWay =>
             {
                 mistakes.add(
                     self.direction.span,

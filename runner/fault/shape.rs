@@ -2,7 +2,7 @@
 //!
 //! Each says whose packets a container no longer hears. Who is where is drawn from the fault's seed and the
 //! containers' names alone. The shapes are those of Jepsen's `nemesis` namespace: `bisect`, `split-one`,
-//! `bridge` and `majorities-ring-perfect`. Pure; start at [`Shape::reach`].
+//! `bridge` and `majorities-ring-perfect`. Pure; start at [`PartitionShape::reach`].
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -13,7 +13,7 @@ use crate::choice;
 
 choice! {
     /// How containers are cut apart.
-    pub enum Shape ("partition shape") {
+    pub enum PartitionShape ("partition shape") {
         /// Two halves; of an odd number the second is larger.
         Halves = "halves",
         /// One container alone, the others together.
@@ -36,7 +36,7 @@ choice! {
     }
 }
 
-impl Shape {
+impl PartitionShape {
     /// The least containers that it cuts apart.
     pub const fn least(self) -> usize {
         match self {
@@ -110,7 +110,7 @@ mod tests {
     proptest! {
         #[test]
         fn halves_are_two_cliques(count in 2usize..40, seed: u64) {
-            let heard = heard(&Shape::Halves.reach(&names(count), Ways::Both, seed));
+            let heard = heard(&PartitionShape::Halves.reach(&names(count), Ways::Both, seed));
             let sides: BTreeSet<_> = heard.iter().cloned().collect();
             prop_assert_eq!(sides.iter().map(BTreeSet::len).collect::<BTreeSet<_>>(),
                 BTreeSet::from([count / 2, count.div_ceil(2)]));
@@ -119,7 +119,7 @@ mod tests {
 
         #[test]
         fn one_is_alone(count in 2usize..40, seed: u64) {
-            let heard = heard(&Shape::One.reach(&names(count), Ways::Both, seed));
+            let heard = heard(&PartitionShape::One.reach(&names(count), Ways::Both, seed));
             let alone = heard.iter().filter(|heard| heard.len() == 1).count();
             prop_assert!(alone == 1 || count == 2);
             prop_assert!(heard.iter().all(|heard| [1, count - 1].contains(&heard.len())));
@@ -127,7 +127,7 @@ mod tests {
 
         #[test]
         fn a_bridge_reaches_both_halves(count in 3usize..40, seed: u64) {
-            let reach = Shape::Bridge.reach(&names(count), Ways::Both, seed);
+            let reach = PartitionShape::Bridge.reach(&names(count), Ways::Both, seed);
             let heard = heard(&reach);
             let bridges: Vec<_> = (0..count).filter(|member| heard[*member].len() == count).collect();
             prop_assert_eq!(bridges.len(), 1);
@@ -138,7 +138,7 @@ mod tests {
 
         #[test]
         fn each_of_a_ring_hears_another_majority(count in 3usize..60, seed: u64) {
-            let heard = heard(&Shape::MajoritiesRing.reach(&names(count), Ways::Both, seed));
+            let heard = heard(&PartitionShape::MajoritiesRing.reach(&names(count), Ways::Both, seed));
             prop_assert!(heard.iter().all(|heard| heard.len() == count / 2 + 1));
             prop_assert!(heard.iter().enumerate().all(|(member, heard)| heard.contains(&member)));
             prop_assert_eq!(heard.iter().collect::<BTreeSet<_>>().len(), count);
@@ -146,7 +146,7 @@ mod tests {
 
         #[test]
         fn one_way_loses_half_of_what_both_ways_lose(count in 3usize..20, seed: u64, which in 0usize..3) {
-            let shape = [Shape::Halves, Shape::One, Shape::Bridge][which];
+            let shape = [PartitionShape::Halves, PartitionShape::One, PartitionShape::Bridge][which];
             let both = shape.reach(&names(count), Ways::Both, seed);
             let one = shape.reach(&names(count), Ways::OneWay, seed);
             for (from, to) in both.pairs() {
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_seed_decides_who_is_where() {
-        let isolated = |seed| Shape::One.reach(&names(8), Ways::Both, seed);
+        let isolated = |seed| PartitionShape::One.reach(&names(8), Ways::Both, seed);
         assert_eq!(isolated(3), isolated(3));
         assert!((0..40).any(|seed| isolated(seed) != isolated(3)));
     }

@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use super::{FaultPlan, LoadPlan, Plan};
 use crate::agent::wire::Effect;
 use crate::fault::step::{Op, Packets, Peer};
+use crate::spec::BitRate;
 use crate::spec::FindRate;
 use crate::units::Duration;
 
@@ -111,6 +112,9 @@ impl fmt::Display for Op {
                 }
                 Effect::Drop => write!(f, "drop {packets}"),
                 Effect::Reset => write!(f, "refuse {packets}"),
+                Effect::Bandwidth(bandwidth) => {
+                    write!(f, "let {packets} go on at {} each way", BitRate::per_s(bandwidth.bits_per_s))
+                }
             },
             Self::Clear => f.write_str("remove the step's rules from the network namespace"),
             Self::Pause => f.write_str("freeze every process"),

@@ -10,7 +10,7 @@
 //! because there was none, with filters that lead to that ifb. Start at [`Netem::stage`].
 
 mod filter;
-mod tc;
+pub(super) mod tc;
 
 use std::time::Duration;
 

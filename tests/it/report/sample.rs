@@ -231,6 +231,7 @@ impl Sample {
                     nft_queue: false,
                     xt_queue: true,
                     nfqueue: true,
+                    tbf: true,
                 }),
             },
         );
