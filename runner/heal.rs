@@ -10,11 +10,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
+use crate::agent::task::{Capability, NET_ADMIN, Place, Task};
 use crate::agent::wire::{Command, Outcome};
 use crate::docker::{AgentSpec, Docker, label};
 use crate::error::{Error, Exit, Result};
 use crate::fault::step::Op;
-use crate::inject::Link;
+use crate::inject::{Link, agent_name};
 use crate::lab;
 use crate::ledger::{Debt, Ledger};
 
@@ -40,8 +41,16 @@ pub async fn undo(docker: &Docker, run: &str, tag: &str, container: &str, id: &s
         Op::Kill(_) if state.pid.is_none() => Ok(true),
         Op::Kill(signal) => docker.kill(id, signal).await.map(|()| true),
         Op::Clear if state.pid.is_none() => Ok(true),
-        Op::Clear => clear(docker, run, tag, container, id).await,
-        Op::Impair(..) => Err(Error::new(Exit::Unhealed, "an impairment is not an undo")),
+        Op::Clear => {
+            let command = Command::Purge { tag: tag.into() };
+            by_agent(docker, run, container, id, (Place::Network, vec![NET_ADMIN]), command).await
+        }
+        Op::Restore(_) if state.pid.is_none() => Ok(true),
+        Op::Restore(task) => {
+            let command = Command::Restore { tag: tag.into(), task: task.clone() };
+            by_agent(docker, run, container, id, agent_needs(task), command).await
+        }
+        Op::Impair(..) | Op::Inside(_) => Err(Error::new(Exit::Unhealed, format!("`{op}` is not an undo"))),
     }
 }
 
@@ -59,12 +68,26 @@ async fn look(docker: &Docker, id: &str, whole: impl Fn(&str) -> bool) -> Result
     }
 }
 
-/// Removes what agents with `tag` left in the container's network namespace, by an agent of its own.
-async fn clear(docker: &Docker, run: &str, tag: &str, container: &str, id: &str) -> Result<bool> {
+/// Where an agent for `task` sits, and its privileges there.
+fn agent_needs(task: &Task) -> (Place, Vec<Capability>) {
+    (task.kind().place(), task.kind().capabilities().to_vec())
+}
+
+/// Has an agent of its own remove what a dead one left in the container's namespaces.
+async fn by_agent(
+    docker: &Docker,
+    run: &str,
+    container: &str,
+    id: &str,
+    (place, capabilities): (Place, Vec<Capability>),
+    command: Command,
+) -> Result<bool> {
     let spec = AgentSpec {
         run: run.into(),
-        name: format!("heal-{container}"),
+        name: agent_name("heal", place, container),
         target_id: id.into(),
+        place,
+        capabilities,
         labels: BTreeMap::new(),
     };
     let (news, _nobody_listens) = mpsc::channel(4);
@@ -76,11 +99,13 @@ async fn clear(docker: &Docker, run: &str, tag: &str, container: &str, id: &str)
             _ => return Ok(true),
         },
     };
-    let purged = agent.call(Command::Purge { tag: tag.into() }).await;
+    let purged = agent.call(command).await;
     agent.close().await;
     match purged? {
         Outcome::Purged(_) => Ok(true),
-        other => Err(Error::new(Exit::Unhealed, format!("the agent answered {other:?} to a purge"))),
+        other => {
+            Err(Error::new(Exit::Unhealed, format!("the agent answered {other:?} instead of having purged")))
+        }
     }
 }
 

@@ -17,5 +17,6 @@ mod it {
     mod report;
     mod run;
     mod spec;
+    mod tasks;
     mod verdict;
 }

@@ -9,26 +9,32 @@
 //! Start at [`serve`]; then [`steps`].
 
 pub mod delay;
+pub mod jobs;
 pub mod kernel;
 pub mod links;
 pub mod netem;
 pub mod netlink;
 pub mod nfqueue;
 pub mod nft;
+pub mod processes;
 pub mod reach;
 pub mod shaper;
 pub mod step;
 pub mod steps;
+pub mod task;
 pub mod wire;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::clock::mono_ns;
+use jobs::Jobs;
 use reach::Looking;
 use steps::Steps;
-use wire::{Command, Hello, MAX_LINE_BYTES, Outcome, Reply, Request};
+use task::Capability;
+use task::Task;
+use wire::{Command, Engine, Hello, Impairment, MAX_LINE_BYTES, Outcome, Reply, Request, Undone};
 
 /// Replies that nobody has read yet, in bytes; beyond it the runner counts as gone.
 const MAX_UNREAD_BYTES: usize = 8 << 20;
@@ -40,10 +46,11 @@ const READ_BYTES: usize = 64 << 10;
 /// How long the last replies may take to be read once everything is undone.
 const LAST_WORDS_MS: i32 = 500;
 
-/// Serves requests from standard input until it ends. Everything is undone when this returns.
-pub fn serve() -> io::Result<()> {
+/// Serves requests from standard input until it ends, with no privileges but `keep`. Everything is undone when
+/// this returns.
+pub fn serve(keep: &[Capability]) -> io::Result<()> {
     let signals = stop_signals()?;
-    give_up_privileges();
+    give_up_privileges(keep);
     let kernel = kernel::probe();
     let hello = Hello {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -54,6 +61,7 @@ pub fn serve() -> io::Result<()> {
     let mut agent = Agent {
         steps: Steps::new(kernel)?,
         looking: Looking::default(),
+        jobs: Jobs::default(),
         lines: Lines::default(),
         unread: VecDeque::new(),
         open: true,
@@ -62,6 +70,7 @@ pub fn serve() -> io::Result<()> {
     while agent.open {
         agent.turn(signals.as_raw_fd());
     }
+    agent.jobs.undo_all();
     agent.steps.undo_all();
     agent.last_words();
     Ok(())
@@ -71,6 +80,7 @@ pub fn serve() -> io::Result<()> {
 struct Agent {
     steps: Steps,
     looking: Looking,
+    jobs: Jobs,
     lines: Lines,
     /// Replies not written yet.
     unread: VecDeque<u8>,
@@ -100,14 +110,15 @@ impl Agent {
         if input.revents != 0 {
             self.read_some();
         }
-        let expired = self.steps.expire();
+        let mut expired = self.steps.expire();
+        expired.extend(self.jobs.expire());
         if !expired.is_empty() {
             self.reply(None, Outcome::Expired(expired));
         }
     }
 
     fn until_expiry_ms(&self) -> i32 {
-        match self.steps.next_expiry_ns() {
+        match self.steps.next_expiry_ns().into_iter().chain(self.jobs.next_expiry_ns()).min() {
             // Rounded up, so as not to turn in vain until the millisecond is over.
             Some(at) => i32::try_from(at.saturating_sub(mono_ns()).div_ceil(1_000_000)).unwrap_or(i32::MAX),
             None => -1,
@@ -154,16 +165,68 @@ impl Agent {
 
     fn carry_out(&mut self, command: &Command) -> Outcome {
         let done = match command {
-            Command::Arm { tag, impairments, engine, deadline_ns } => {
-                self.steps.arm(tag, impairments, *engine, *deadline_ns).map(Outcome::Armed)
+            Command::Arm { tag, impairments, tasks, engine, deadline_ns } => {
+                self.arm(tag, impairments, tasks, *engine, *deadline_ns).map(Outcome::Armed)
             }
-            Command::Fire { steps } => self.steps.fire(steps).map(Outcome::Fired),
-            Command::Undo { steps } => Ok(Outcome::Undone(self.steps.undo(steps))),
-            Command::Read { steps } => Ok(Outcome::Counters(self.steps.read(steps))),
+            Command::Fire { steps } => self.fire(steps).map(Outcome::Fired),
+            Command::Undo { steps } => Ok(Outcome::Undone(self.undo(steps))),
+            Command::Read { steps } => {
+                let (jobs, packets) = self.split(steps);
+                let mut counters = self.steps.read(&packets);
+                counters.extend(self.jobs.read(&jobs));
+                Ok(Outcome::Counters(counters))
+            }
             Command::Purge { tag } => self.steps.purge(tag).map(Outcome::Purged),
             Command::Reach(ask) => self.looking.ask(ask).map(Outcome::Heard),
+            Command::Restore { tag, task } => task.kind().restore(tag).map(Outcome::Purged),
         };
         done.unwrap_or_else(Outcome::Error)
+    }
+
+    /// Stages packets' and other steps, all or none.
+    fn arm(
+        &mut self,
+        tag: &str,
+        impairments: &[Impairment],
+        tasks: &BTreeMap<u32, Task>,
+        engine: Option<Engine>,
+        deadline_ns: u64,
+    ) -> Result<BTreeMap<u32, Engine>, String> {
+        let mut engines = self.steps.arm(tag, impairments, engine, deadline_ns)?;
+        match self.jobs.arm(tag, tasks, deadline_ns) {
+            Ok(more) => engines.extend(more),
+            Err(why) => {
+                self.steps.undo(&engines.into_keys().collect::<Vec<_>>());
+                return Err(why);
+            }
+        }
+        Ok(engines)
+    }
+
+    /// Packets first: one commit for all of them.
+    fn fire(&mut self, numbers: &[u32]) -> Result<BTreeMap<u32, u64>, String> {
+        let (jobs, packets) = self.split(numbers);
+        let mut fired = self.steps.fire(&packets)?;
+        match self.jobs.fire(&jobs) {
+            Ok(more) => fired.extend(more),
+            Err(why) => {
+                self.steps.undo(&packets);
+                return Err(why);
+            }
+        }
+        Ok(fired)
+    }
+
+    fn undo(&mut self, numbers: &[u32]) -> BTreeMap<u32, Undone> {
+        let (jobs, packets) = self.split(numbers);
+        let mut undone = self.jobs.undo(&jobs);
+        undone.extend(self.steps.undo(&packets));
+        undone
+    }
+
+    /// The numbers of tasks, and all others.
+    fn split(&self, numbers: &[u32]) -> (Vec<u32>, Vec<u32>) {
+        numbers.iter().partition(|number| self.jobs.has(**number))
     }
 
     fn reply(&mut self, id: Option<u64>, outcome: Outcome) {
@@ -273,10 +336,9 @@ fn stop_signals() -> io::Result<OwnedFd> {
     }
 }
 
-/// Gives up every privilege but CAP_NET_ADMIN. Best effort: what is not held can't be given up.
-fn give_up_privileges() {
+/// Gives up every privilege but those to keep. Best effort: what is not held can't be given up.
+fn give_up_privileges(keep: &[Capability]) {
     const VERSION_3: u32 = 0x2008_0522;
-    const NET_ADMIN: u32 = 1 << 12;
     let header = [VERSION_3, 0];
     // struct __user_cap_data_struct[2]: effective, permitted, inheritable.
     let mut data = [[0u32; 3]; 2];
@@ -284,9 +346,13 @@ fn give_up_privileges() {
     unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
         if libc::syscall(libc::SYS_capget, header.as_ptr(), data.as_mut_ptr()) == 0 {
-            let kept = data[0][1] & NET_ADMIN;
-            data = [[kept, kept, 0], [0; 3]];
-            libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr());
+            let wanted = keep.iter().fold(0, |bits, capability| bits | 1u64 << capability.bit);
+            let half = |half: usize| {
+                let kept = data[half][1] & (wanted >> (32 * half)) as u32;
+                [kept, kept, 0]
+            };
+            let kept = [half(0), half(1)];
+            libc::syscall(libc::SYS_capset, header.as_ptr(), kept.as_ptr());
         }
     }
 }

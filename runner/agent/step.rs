@@ -158,8 +158,8 @@ impl Step {
             return Counters {
                 matched_packets: counted.packets,
                 matched_bytes: counted.bytes,
-                waited: Some(counted.waited),
-                full_packets: Some(counted.full),
+                counted: [("waits".to_owned(), counted.waited), ("full_packets".to_owned(), counted.full)]
+                    .into(),
                 ..Counters::default()
             };
         }
@@ -196,7 +196,7 @@ fn delay_works(
         let works = match engine {
             Engine::Netem => Netem::stage(tag, impairment, delay).map(Works::Netem),
             Engine::Nfqueue => queue_works(means, delay),
-            Engine::Nft | Engine::Tbf | Engine::Docker => {
+            Engine::Nft | Engine::Tbf | Engine::Docker | Engine::Agent => {
                 Err(format!("engine `{}` can't delay packets", engine.word()))
             }
         };

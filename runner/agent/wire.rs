@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::reach::{Ask, Heard};
+use super::task::Task;
 use crate::choice;
 
 /// The longest line either side accepts, in bytes; longer ones are an error, not memory.
@@ -93,6 +94,8 @@ choice! {
         Tbf = "tbf",
         /// Docker's API.
         Docker = "docker",
+        /// Our agent, beside the target's own processes.
+        Agent = "agent",
     }
 }
 
@@ -230,6 +233,9 @@ pub enum Command {
         tag: String,
         /// The impairments; may be empty.
         impairments: Vec<Impairment>,
+        /// Everything else, by step number; may be empty.
+        #[serde(default)]
+        tasks: BTreeMap<u32, Task>,
         /// Use this engine for delays; nothing: the best this kernel has.
         engine: Option<Engine>,
         /// Undo each by itself this long after it was fired, in nanoseconds.
@@ -250,13 +256,20 @@ pub enum Command {
         /// Step numbers.
         steps: Vec<u32>,
     },
-    /// Remove whatever a dead agent with this tag left in this namespace. Answered by `purged`.
+    /// Remove what a dead agent with this tag left of packet impairments in this namespace. Answered by `purged`.
     Purge {
         /// The dead agent's tag.
         tag: String,
     },
     /// Look whom packets reach, with other agents. Answered by `heard`.
     Reach(Ask),
+    /// Take back what a dead agent with this tag left of a task. Answered by `purged`.
+    Restore {
+        /// The dead agent's tag.
+        tag: String,
+        /// What it was to do.
+        task: Task,
+    },
 }
 
 /// The answer to a request.
@@ -315,12 +328,10 @@ pub struct Counters {
     /// Packets the mechanism itself lost, against what was asked: dropped by netem's full queue; or held by our
     /// own engine and dropped by the kernel because somebody removed a packet filter's hook from the namespace.
     pub lost_packets: Option<u64>,
-    /// How often a packet had to wait because the bandwidth was used up.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waited: Option<u64>,
-    /// Packets dropped because the queue of a limited bandwidth was full, as asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub full_packets: Option<u64>,
     /// Delay really given, in milliseconds: min, p50, p99, max (our own engine).
     pub delay_ms: Option<BTreeMap<String, f64>>,
+    /// What else was counted, by name: of a task as `stopped_processes`; of a bandwidth `waits`, how often a packet
+    /// had to, and `full_packets`, dropped because too much waited. May be empty.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counted: BTreeMap<String, u64>,
 }

@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 
+use crate::agent::task::{self, Capability};
 use crate::error::{Error, Exit, Result};
 use crate::lab::role::{self, Role};
 use crate::{agent, ledger, warden};
@@ -15,8 +16,12 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Part {
-    /// Impair the packets of this network namespace as told on standard input.
-    Agent,
+    /// Do as told on standard input in the namespaces it was started in.
+    Agent {
+        /// Privileges to keep, all others being given up.
+        #[arg(long, value_delimiter = ',', default_value = "NET_ADMIN", value_parser = capability)]
+        keep: Vec<Capability>,
+    },
     /// Print what this kernel can do, tried in a fresh network namespace.
     Probe,
     /// Wait for a run to die, and heal what it left.
@@ -29,11 +34,16 @@ enum Part {
     Role(Role),
 }
 
+fn capability(name: &str) -> std::result::Result<Capability, String> {
+    task::capability(name).ok_or_else(|| "no agent may have this one".into())
+}
+
 /// Runs the verb.
 pub fn run(args: Args) -> Result<Exit> {
     match args.part {
-        Part::Agent => {
-            agent::serve().map_err(|error| Error::environment("the agent could not start").because(error))?;
+        Part::Agent { keep } => {
+            agent::serve(&keep)
+                .map_err(|error| Error::environment("the agent could not start").because(error))?;
             Ok(Exit::Held)
         }
         Part::Probe => {

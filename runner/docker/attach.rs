@@ -13,6 +13,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 
 use super::{ApiError, CALL_LIMIT, Docker, LogOutput, api, bounded, label, query};
+use crate::agent::task::{Capability, Place};
 use crate::agent::wire::MAX_LINE_BYTES;
 use crate::error::{Error, Result};
 
@@ -26,14 +27,18 @@ const ERRORS_KEPT_BYTES: usize = 16 << 10;
 const LINES_AHEAD: usize = 256;
 
 /// An agent to be started.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct AgentSpec {
     /// The run.
     pub run: String,
     /// Its name; the container is called `chaos-RUN-NAME`.
     pub name: String,
-    /// The container whose network namespace it shares.
+    /// The container beside which it sits.
     pub target_id: String,
+    /// What it shares with it.
+    pub place: Place,
+    /// The only privileges it is given; sorted, no doubles.
+    pub capabilities: Vec<Capability>,
     /// Labels beyond run, role and host.
     pub labels: BTreeMap<String, String>,
 }
@@ -56,7 +61,7 @@ pub struct Output {
 }
 
 impl Docker {
-    /// Starts an agent in the target's network namespace and returns when it runs, its streams attached
+    /// Starts an agent in the target's namespace and returns when it runs, its streams attached
     /// since before it started. It removes itself when it ends.
     ///
     /// # Errors
@@ -65,8 +70,10 @@ impl Docker {
         let what = format!("start the agent of {}", spec.name);
         let mut labels = spec.labels;
         labels.insert(label::ROLE.into(), label::ROLE_AGENT.into());
+        let keep: Vec<String> = spec.capabilities.iter().map(|capability| capability.name.into()).collect();
+        let beside = format!("container:{}", spec.target_id);
         let body = api::ContainerCreateBody {
-            cmd: Some(vec!["inside".into(), "agent".into()]),
+            cmd: Some(vec!["inside".into(), "agent".into(), format!("--keep={}", keep.join(","))]),
             attach_stdin: Some(true),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
@@ -75,8 +82,12 @@ impl Docker {
             stdin_once: Some(true),
             tty: Some(false),
             host_config: Some(api::HostConfig {
-                network_mode: Some(format!("container:{}", spec.target_id)),
-                cap_add: Some(vec!["NET_ADMIN".into()]),
+                network_mode: Some(match spec.place {
+                    Place::Network => beside.clone(),
+                    Place::Processes => "none".into(),
+                }),
+                pid_mode: (spec.place == Place::Processes).then_some(beside),
+                cap_add: Some(keep),
                 auto_remove: Some(true),
                 memory: Some(MEMORY_BYTES),
                 pids_limit: Some(PIDS_LIMIT),

@@ -2,16 +2,22 @@
 
 use super::step::Op;
 use super::{Cast, Change, FaultKind};
+use crate::agent::task::Task;
+use crate::agent::task::freeze::Freeze;
 use crate::agent::wire::{Engine, Kernel};
 use crate::event::Evidence;
 use crate::record;
 use crate::spec::Located;
 
 record! {
-    /// Freezes every process of the target through its cgroup: connections stay open, nothing answers.
+    /// Freezes every process of the target through its cgroup: connections stay open, nothing answers. With
+    /// `processes` only those are stopped, by signal, and the rest goes on.
     pub struct Pause ("pause") {
         /// The target.
         pub on: Located<String>,
+        /// Only processes with one of these names, as `ps -o comm` shows them or as their command line begins.
+        /// Not the container's first process: the kernel shields it.
+        pub processes: Vec<String>,
     }
 }
 
@@ -23,23 +29,34 @@ impl FaultKind for Pause {
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change> {
         cast.containers(&self.on)
             .iter()
-            .map(|container| Change {
-                container: container.clone(),
-                apply: Op::Pause,
-                undo: Some(Op::Unpause),
+            .map(|container| {
+                let (apply, undo) = if self.processes.is_empty() {
+                    (Op::Pause, Op::Unpause)
+                } else {
+                    let freeze = Task::Freeze(Freeze { names: self.processes.clone() });
+                    (Op::Inside(freeze.clone()), Op::Restore(freeze))
+                };
+                Change { container: container.clone(), apply, undo: Some(undo) }
             })
             .collect()
     }
 
     fn engine(&self, _: &Kernel) -> Option<Engine> {
-        Some(Engine::Docker)
+        Some(if self.processes.is_empty() { Engine::Docker } else { Engine::Agent })
     }
 
     fn summary(&self) -> String {
-        format!("{} is frozen", self.on.value)
+        match &self.processes[..] {
+            [] => format!("{} is frozen", self.on.value),
+            names => format!("processes {} of {} are frozen", names.join(", "), self.on.value),
+        }
     }
 
     fn proven(&self, evidence: &[Evidence]) -> bool {
-        evidence.iter().any(|seen| matches!(seen, Evidence::State(state) if state.status == "paused"))
+        evidence.iter().any(|seen| match seen {
+            Evidence::State(state) => state.status == "paused",
+            Evidence::Packets(counters) => counters.counted.get("stopped_processes").is_some_and(|n| *n > 0),
+            Evidence::Signalled(_) => false,
+        })
     }
 }

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::agent::task::{Place, Task};
 use crate::agent::wire::{Direction, Effect, Protocol};
 
 /// One reversible change to one container.
@@ -29,6 +30,10 @@ pub enum Op {
     Impair(Packets, Effect),
     /// Take back what `impair` of this step made.
     Clear,
+    /// Anything else that an agent does.
+    Inside(Task),
+    /// Take back what `inside` of this step did.
+    Restore(Task),
     /// Freeze every process.
     Pause,
     /// Let them go on; no error if they do.
@@ -37,6 +42,17 @@ pub enum Op {
     Kill(String),
     /// Start the container if it does not run.
     Start,
+}
+
+impl Op {
+    /// Where the agent sits that carries it out; nothing where Docker's API does.
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Self::Impair(..) | Self::Clear => Some(Place::Network),
+            Self::Inside(task) | Self::Restore(task) => Some(task.kind().place()),
+            Self::Pause | Self::Unpause | Self::Kill(_) | Self::Start => None,
+        }
+    }
 }
 
 /// Which packets, as the plan names them. Loopback is never touched.

@@ -47,13 +47,14 @@ struct Waiting {
 }
 
 impl Link {
-    /// Starts an agent in `target`'s network namespace and waits for its hello.
+    /// Starts an agent beside `target` and waits for its hello.
     pub async fn start(
         docker: &Docker,
         spec: AgentSpec,
         target: &str,
         news: mpsc::Sender<News>,
     ) -> Result<Self> {
+        let place = spec.place;
         let attached = docker.start_agent(spec).await?;
         let mut lines = attached.output;
         let hello = tokio::time::timeout(HELLO_TIMEOUT, lines.next_line())
@@ -83,7 +84,7 @@ impl Link {
             i128::from(mono_ns()) - i128::from(hello.mono_ns)
         };
         let waiting = Arc::new(Mutex::new(Waiting::default()));
-        let reader = tokio::spawn(read(lines, Arc::clone(&waiting), target.to_owned(), news));
+        let reader = tokio::spawn(read(lines, Arc::clone(&waiting), (target.to_owned(), place), news));
         Ok(Self { hello, offset_ns, input: tokio::sync::Mutex::new(attached.input), waiting, reader })
     }
 
@@ -139,7 +140,12 @@ impl Link {
     }
 }
 
-async fn read(mut lines: Output, waiting: Arc<Mutex<Waiting>>, container: String, news: mpsc::Sender<News>) {
+async fn read(
+    mut lines: Output,
+    waiting: Arc<Mutex<Waiting>>,
+    (container, place): super::Post,
+    news: mpsc::Sender<News>,
+) {
     let why = loop {
         match lines.next_line().await {
             Ok(Some(line)) => match serde_json::from_str::<Reply>(&line) {
@@ -166,6 +172,6 @@ async fn read(mut lines: Output, waiting: Arc<Mutex<Waiting>>, container: String
     };
     if !closing {
         // A run that is over does not listen any more.
-        let _ = news.send(News::AgentGone { container, why }).await;
+        let _ = news.send(News::AgentGone { container, place, why }).await;
     }
 }

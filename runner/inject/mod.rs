@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::mpsc;
 
+use crate::agent::task::{Capability, NET_ADMIN, Place};
 use crate::agent::wire::{Command, Engine, Impairment, Kernel, Net, Outcome};
 use crate::clock::Clock;
 use crate::docker::{AgentSpec, Docker, full_name};
@@ -34,6 +35,8 @@ pub enum News {
     AgentGone {
         /// The container it worked on.
         container: String,
+        /// Where it sat.
+        place: Place,
         /// Why, as far as is known.
         why: String,
     },
@@ -95,12 +98,28 @@ pub struct Injector {
     tag: String,
     clock: Clock,
     bound: BTreeMap<String, Bound>,
-    links: BTreeMap<String, Link>,
-    /// Containers that started anew since their agent was armed: its namespace is no longer theirs.
-    stale: BTreeSet<String>,
-    steps: BTreeMap<String, Vec<Step>>,
+    links: BTreeMap<Post, Link>,
+    /// Agents whose containers started anew since they were armed: their namespaces are no longer those.
+    stale: BTreeSet<Post>,
+    steps: BTreeMap<Post, Vec<Step>>,
     deadline: Duration,
     news: mpsc::Sender<News>,
+}
+
+/// Which container an agent sits beside, and what it shares with it.
+type Post = (String, Place);
+
+/// The agent that carries out a step; nothing where Docker's API does.
+fn post(step: &Step) -> Option<Post> {
+    step.apply.place().map(|place| (step.container.clone(), place))
+}
+
+/// The name of an agent among its run's containers, for one that was made for `what`.
+pub(crate) fn agent_name(what: &str, place: Place, container: &str) -> String {
+    match place {
+        Place::Network => format!("{what}-{container}"),
+        place => format!("{what}-{}-{container}", place.word()),
+    }
 }
 
 /// What the agents of a run name things in the kernel by: at most 12 letters and digits.
@@ -154,15 +173,13 @@ impl Injector {
 
     /// Notes that a container started anew: its agent must be replaced before it is used again.
     pub fn restarted(&mut self, container: &str) {
-        if self.links.contains_key(container) {
-            self.stale.insert(container.to_owned());
-        }
+        self.stale.extend(self.links.keys().filter(|(name, _)| name == container).cloned());
     }
 
     /// Has the next arming start agents for these containers too, though nothing may be done to them.
     pub fn watch(&mut self, containers: impl IntoIterator<Item = String>) {
         for container in containers {
-            self.steps.entry(container).or_default();
+            self.steps.entry((container, Place::Network)).or_default();
         }
     }
 
@@ -170,16 +187,16 @@ impl Injector {
     pub async fn arm(&mut self, steps: &[&Step]) -> Result<Vec<ArmedStep>> {
         let mut armed = Vec::new();
         for step in steps {
-            if matches!(step.apply, Op::Impair(..)) {
-                self.steps.entry(step.container.clone()).or_default().push((*step).clone());
+            if let Some(post) = post(step) {
+                self.steps.entry(post).or_default().push((*step).clone());
             } else {
                 self.check_untouched(step).await?;
                 self.check_startable(step).await?;
                 armed.push(ArmedStep { step: step.id, engine: Engine::Docker, kernel: None });
             }
         }
-        let containers: Vec<String> = self.steps.keys().cloned().collect();
-        armed.extend(self.arm_agents(&containers).await?);
+        let posts: Vec<Post> = self.steps.keys().cloned().collect();
+        armed.extend(self.arm_agents(&posts).await?);
         armed.sort_by_key(|armed| armed.step);
         Ok(armed)
     }
@@ -211,29 +228,34 @@ impl Injector {
         Ok(())
     }
 
-    async fn arm_agents(&mut self, containers: &[String]) -> Result<Vec<ArmedStep>> {
+    async fn arm_agents(&mut self, posts: &[Post]) -> Result<Vec<ArmedStep>> {
         let this = &*self;
-        let started: Vec<Result<(String, Link, Vec<ArmedStep>)>> = stream::iter(containers)
-            .map(|container| async move {
-                let (link, armed) = this.arm_agent(container).await?;
-                Ok((container.clone(), link, armed))
+        let started: Vec<Result<(Post, Link, Vec<ArmedStep>)>> = stream::iter(posts)
+            .map(|post| async move {
+                let (link, armed) = this.arm_agent(post).await?;
+                Ok((post.clone(), link, armed))
             })
             .buffer_unordered(STARTED_AT_ONCE)
             .collect()
             .await;
         let mut armed = Vec::new();
         for result in started {
-            let (container, link, steps) = result?;
-            self.links.insert(container, link);
+            let (post, link, steps) = result?;
+            self.links.insert(post, link);
             armed.extend(steps);
         }
         Ok(armed)
     }
 
-    async fn arm_agent(&self, container: &str) -> Result<(Link, Vec<ArmedStep>)> {
-        let steps = self.steps.get(container).map_or(&[][..], Vec::as_slice);
+    async fn arm_agent(&self, post: &Post) -> Result<(Link, Vec<ArmedStep>)> {
+        let (container, place) = post;
+        let steps = self.steps.get(post).map_or(&[][..], Vec::as_slice);
         let mut impairments = Vec::new();
+        let mut tasks = BTreeMap::new();
         for step in steps {
+            if let Op::Inside(task) = &step.apply {
+                tasks.insert(step.id, task.clone());
+            }
             if let Op::Impair(packets, effect) = &step.apply {
                 impairments.push(Impairment {
                     step: step.id,
@@ -249,14 +271,17 @@ impl Injector {
         }
         let spec = AgentSpec {
             run: self.run.clone(),
-            name: format!("agent-{container}"),
+            name: agent_name("agent", *place, container),
             target_id: self.id(container)?.to_owned(),
+            place: *place,
+            capabilities: capabilities(steps),
             labels: BTreeMap::new(),
         };
         let link = Link::start(&self.docker, spec, container, self.news.clone()).await?;
         let command = Command::Arm {
             tag: self.tag.clone(),
             impairments,
+            tasks,
             engine: None,
             deadline_ns: self.deadline.as_ns(),
         };
@@ -301,23 +326,20 @@ impl Injector {
 
     /// Replaces the agents of containers that started anew since they were armed.
     pub async fn rearm(&mut self, steps: &[&Step]) -> Result<()> {
-        let wanted: Vec<String> = steps
+        let wanted: Vec<Post> = steps
             .iter()
-            .filter(|step| matches!(step.apply, Op::Impair(..)))
-            .map(|step| step.container.clone())
-            .filter(|container| {
-                self.stale.contains(container) || self.links.get(container).is_none_or(Link::is_gone)
-            })
+            .filter_map(|step| post(step))
+            .filter(|post| self.stale.contains(post) || self.links.get(post).is_none_or(Link::is_gone))
             .collect::<BTreeSet<_>>()
             .into_iter()
             .collect();
-        for container in &wanted {
-            if let Some(link) = self.links.remove(container) {
+        for post in &wanted {
+            if let Some(link) = self.links.remove(post) {
                 link.close().await;
             }
             // The next agent takes its name, which is free only when its container is gone.
-            self.remove_agent(container).await?;
-            self.stale.remove(container);
+            self.remove_agent(post).await?;
+            self.stale.remove(post);
         }
         if !wanted.is_empty() {
             // Whatever started anew may have another address, and others filter by it.
@@ -328,33 +350,30 @@ impl Injector {
         self.arm_agents(&wanted).await.map(drop)
     }
 
-    async fn remove_agent(&self, container: &str) -> Result<()> {
-        self.docker.remove(&full_name(&self.run, &format!("agent-{container}"))).await
+    async fn remove_agent(&self, (container, place): &Post) -> Result<()> {
+        self.docker.remove(&full_name(&self.run, &agent_name("agent", *place, container))).await
     }
 
     /// Puts armed steps into effect, all at once; one answer each, in the order given. What they owe must
     /// be in the ledger.
     pub async fn fire(&self, steps: &[&Step]) -> Vec<Applied> {
-        let mut by_container = BTreeMap::<&str, Vec<u32>>::new();
-        for step in steps.iter().filter(|step| matches!(step.apply, Op::Impair(..))) {
-            by_container.entry(&step.container).or_default().push(step.id);
+        let mut by_post = BTreeMap::<Post, Vec<u32>>::new();
+        for step in steps {
+            if let Some(post) = post(step) {
+                by_post.entry(post).or_default().push(step.id);
+            }
         }
-        let network =
-            join_all(by_container.into_iter().map(|(container, ids)| self.fire_agent(container, ids)));
-        let docker = join_all(
-            steps
-                .iter()
-                .filter(|step| !matches!(step.apply, Op::Impair(..)))
-                .map(|step| self.fire_docker(step)),
-        );
-        let (network, docker) = tokio::join!(network, docker);
-        let mut applied: Vec<_> = network.into_iter().flatten().chain(docker).collect();
+        let agents = join_all(by_post.into_iter().map(|(post, ids)| self.fire_agent(post, ids)));
+        let docker =
+            join_all(steps.iter().filter(|step| post(step).is_none()).map(|step| self.fire_docker(step)));
+        let (agents, docker) = tokio::join!(agents, docker);
+        let mut applied: Vec<_> = agents.into_iter().flatten().chain(docker).collect();
         applied.sort_by_key(|applied| steps.iter().position(|step| step.id == applied.step));
         applied
     }
 
-    async fn fire_agent(&self, container: &str, steps: Vec<u32>) -> Vec<Applied> {
-        let fired = match self.links.get(container) {
+    async fn fire_agent(&self, post: Post, steps: Vec<u32>) -> Vec<Applied> {
+        let fired = match self.links.get(&post) {
             Some(link) => link
                 .call(Command::Fire { steps: steps.clone() })
                 .await
@@ -388,7 +407,7 @@ impl Injector {
             match &step.apply {
                 Op::Pause => self.docker.pause(id).await?,
                 Op::Kill(signal) => self.docker.kill(id, signal).await?,
-                Op::Impair(..) | Op::Clear | Op::Unpause | Op::Start => {
+                Op::Impair(..) | Op::Clear | Op::Inside(_) | Op::Restore(_) | Op::Unpause | Op::Start => {
                     heal::undo(&self.docker, &self.run, &self.tag, &step.container, id, &step.apply)
                         .await
                         .map(drop)?;
@@ -404,8 +423,8 @@ impl Injector {
     /// What can be seen of steps in effect, one answer each where there is one.
     pub async fn look(&self, steps: &[&Step]) -> Vec<(u32, Evidence)> {
         let looks = steps.iter().map(|step| async {
-            let evidence = if matches!(step.apply, Op::Impair(..)) {
-                match self.links.get(&step.container)?.call(Command::Read { steps: vec![step.id] }).await {
+            let evidence = if let Some(post) = post(step) {
+                match self.links.get(&post)?.call(Command::Read { steps: vec![step.id] }).await {
                     Ok(Outcome::Counters(counters)) => Evidence::Packets(counters.get(&step.id)?.clone()),
                     _ => return None,
                 }
@@ -424,25 +443,27 @@ impl Injector {
         for step in steps.iter().rev() {
             by_container.entry(&step.container).or_default().push(step);
         }
-        let all = by_container.into_iter().map(|(container, steps)| async move {
-            let (network, docker): (Vec<&Step>, Vec<&Step>) =
-                steps.into_iter().partition(|step| matches!(step.apply, Op::Impair(..)));
+        let all = by_container.into_values().map(|steps| async move {
+            let mut by_agent = BTreeMap::<Post, Vec<&Step>>::new();
             let mut back = Vec::new();
-            for step in docker {
-                back.push(self.take_back_by_docker(step).await);
+            for step in steps {
+                match post(step) {
+                    Some(post) => by_agent.entry(post).or_default().push(step),
+                    None => back.push(self.take_back_by_docker(step).await),
+                }
             }
-            if !network.is_empty() {
-                back.extend(self.take_back_by_agent(container, &network).await);
+            for (post, steps) in by_agent {
+                back.extend(self.take_back_by_agent(&post, &steps).await);
             }
             back
         });
         join_all(all).await.into_iter().flatten().collect()
     }
 
-    async fn take_back_by_agent(&self, container: &str, steps: &[&Step]) -> Vec<TakenBack> {
+    async fn take_back_by_agent(&self, post: &Post, steps: &[&Step]) -> Vec<TakenBack> {
         let ids: Vec<u32> = steps.iter().map(|step| step.id).collect();
-        if !self.stale.contains(container)
-            && let Some(link) = self.links.get(container)
+        if !self.stale.contains(post)
+            && let Some(link) = self.links.get(post)
             && let Ok(Outcome::Undone(undone)) = link.call(Command::Undo { steps: ids.clone() }).await
         {
             return ids
@@ -460,10 +481,7 @@ impl Injector {
         }
         // The agent is gone, hangs, or is of an older namespace. It goes for good, and with it what it owns;
         // another one removes whatever is left.
-        let healed = match self.remove_agent(container).await.and_then(|()| self.id(container)) {
-            Ok(id) => heal::undo(&self.docker, &self.run, &self.tag, container, id, &Op::Clear).await,
-            Err(error) => Err(error),
-        };
+        let healed = self.heal_steps(post, steps).await;
         let at_ns = self.clock.now_ns();
         let result = healed.map_err(|error| error.to_string());
         ids.into_iter()
@@ -473,6 +491,25 @@ impl Injector {
                 evidence: None,
             })
             .collect()
+    }
+
+    /// Undoes steps without the agent that did them; true if a look found nothing of them left.
+    async fn heal_steps(&self, post: &Post, steps: &[&Step]) -> Result<bool> {
+        let container = &post.0;
+        self.remove_agent(post).await?;
+        let id = self.id(container)?;
+        let mut undos: Vec<&Op> = Vec::new();
+        for undo in steps.iter().filter_map(|step| step.undo.as_ref()) {
+            // One clearing is for all steps.
+            if !undos.contains(&undo) {
+                undos.push(undo);
+            }
+        }
+        let mut whole = true;
+        for undo in undos {
+            whole &= heal::undo(&self.docker, &self.run, &self.tag, container, id, undo).await?;
+        }
+        Ok(whole)
     }
 
     async fn take_back_by_docker(&self, step: &Step) -> TakenBack {
@@ -491,6 +528,17 @@ impl Injector {
         let links = std::mem::take(&mut self.links);
         join_all(links.into_values().map(Link::close)).await;
     }
+}
+
+/// The privileges that an agent needs for `steps`; sorted, no doubles.
+fn capabilities(steps: &[Step]) -> Vec<Capability> {
+    let of = |step: &Step| match &step.apply {
+        Op::Inside(task) => task.kind().capabilities().to_vec(),
+        Op::Impair(..) => vec![NET_ADMIN],
+        _ => Vec::new(),
+    };
+    let needed: BTreeSet<Capability> = steps.iter().flat_map(of).collect();
+    needed.into_iter().collect()
 }
 
 /// A peer filter that came to nothing would match everyone: refuse it.

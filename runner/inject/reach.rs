@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Injector, surprise};
 use crate::agent::reach::{Aim, Ask, Heard};
+use crate::agent::task::Place;
 use crate::agent::wire::{Command, Outcome};
 use crate::error::{Error, Result};
 use crate::event::Look;
@@ -100,7 +101,7 @@ impl Injector {
             async move {
                 let link = self
                     .links
-                    .get(name)
+                    .get(&(name.clone(), Place::Network))
                     .ok_or_else(|| Error::environment(format!("the agent of {name} was never armed")))?;
                 match link.call(Command::Reach(ask)).await? {
                     Outcome::Heard(heard) => Ok(heard),

@@ -117,6 +117,8 @@ impl fmt::Display for Op {
                 }
             },
             Self::Clear => f.write_str("remove the step's rules from the network namespace"),
+            Self::Inside(task) => f.write_str(&task.kind().summary()),
+            Self::Restore(task) => write!(f, "undo `{}`", task.kind().summary()),
             Self::Pause => f.write_str("freeze every process"),
             Self::Unpause => f.write_str("let every process go on"),
             Self::Kill(signal) => write!(f, "send {signal} to the first process"),

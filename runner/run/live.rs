@@ -374,10 +374,10 @@ impl<'r> Live<'r> {
                 self.scribe.note(Event::Interrupted { by: by.into() })?;
                 return Ok(true);
             }
-            Happening::Agent(News::AgentGone { container, why }) => {
+            Happening::Agent(News::AgentGone { container, place, why }) => {
                 let why = format!("its agent is gone: {why}");
                 return self
-                    .lost(|step| step.container == container && matches!(step.apply, Op::Impair(..)), &why);
+                    .lost(|step| step.container == container && step.apply.place() == Some(place), &why);
             }
             Happening::Agent(News::Expired { steps }) => {
                 return self.lost(|step| steps.contains(&step.id), "its deadline passed");

@@ -17,7 +17,10 @@ fn plan(names: &str, faults: u32) -> Plan {
         name: format!("frozen/pause#{id}"),
         kind: "pause".into(),
         summary: "one-api is frozen".into(),
-        fault: Fault::Pause(Pause { on: Located { value: "one-api".into(), span: Default::default() } }),
+        fault: Fault::Pause(Pause {
+            on: Located { value: "one-api".into(), span: Default::default() },
+            processes: Vec::new(),
+        }),
         engine: Some(Engine::Docker),
         reach: None,
         steps: vec![Step {

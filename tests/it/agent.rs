@@ -1,5 +1,6 @@
 //! The agent against a real kernel: what it does to packets, and that nothing of it is left.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::time::{Duration, Instant};
@@ -435,6 +436,7 @@ fn undoes_by_itself_at_the_deadline() {
     agent.ask(Command::Arm {
         tag: "test".into(),
         impairments: vec![step(5, Direction::Both, delay(10)), step(6, Direction::Both, Effect::Drop)],
+        tasks: BTreeMap::new(),
         engine: None,
         deadline_ns: 100_000_000,
     });

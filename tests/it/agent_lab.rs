@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use chaos::agent::reach::{Aim, Ask, Heard};
+use chaos::agent::task::Task;
 use chaos::agent::wire::{
     self, Delay, Direction, Distribution, Effect, Hello, Impairment, Net, Outcome, Protocol, Reply, Request,
 };
@@ -208,9 +209,16 @@ pub struct Agent {
 
 impl Agent {
     pub fn start(namespace: &Namespace) -> Self {
+        Self::keeping(namespace, &[])
+    }
+
+    /// One with these privileges instead of those over the network.
+    pub fn keeping(namespace: &Namespace, capabilities: &[&str]) -> Self {
+        let keep = (!capabilities.is_empty()).then(|| format!("--keep={}", capabilities.join(",")));
         let mut child = namespace.run(|| {
             Command::new(env!("CARGO_BIN_EXE_chaos"))
                 .args(["inside", "agent"])
+                .args(&keep)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
@@ -251,11 +259,23 @@ impl Agent {
         reply.outcome
     }
 
+    /// Arms one task as step 0, with a deadline that no test reaches.
+    pub fn arm_task(&mut self, task: &Task) -> Outcome {
+        self.ask(wire::Command::Arm {
+            tag: "test".into(),
+            impairments: Vec::new(),
+            tasks: BTreeMap::from([(0, task.clone())]),
+            engine: None,
+            deadline_ns: 600_000_000_000,
+        })
+    }
+
     /// Arms, with a deadline that no test reaches.
     pub fn arm(&mut self, impairments: &[Impairment]) -> Outcome {
         self.ask(wire::Command::Arm {
             tag: "test".into(),
             impairments: impairments.to_vec(),
+            tasks: BTreeMap::new(),
             engine: None,
             deadline_ns: 600_000_000_000,
         })
@@ -266,7 +286,11 @@ impl Agent {
         let armed = self.arm(impairments);
         assert!(matches!(armed, Outcome::Armed(_)), "{armed:?}");
         let steps: Vec<_> = impairments.iter().map(|impairment| impairment.step).collect();
-        let fired = self.ask(wire::Command::Fire { steps });
+        self.fire(&steps);
+    }
+
+    pub fn fire(&mut self, steps: &[u32]) {
+        let fired = self.ask(wire::Command::Fire { steps: steps.to_vec() });
         assert!(matches!(fired, Outcome::Fired(_)), "{fired:?}");
     }
 

@@ -19,6 +19,8 @@ macro_rules! catalogue {
 }
 
 catalogue! {
+    bandwidth_holds = "bandwidth.yaml",
+    bandwidth_fails = "bandwidth-broken.yaml",
     blackhole_holds = "blackhole.yaml",
     blackhole_fails = "blackhole-broken.yaml",
     partition_holds = "partition.yaml",

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chaos::agent::task::{NET_ADMIN, Place};
 use chaos::docker::{AgentSpec, ContainerSpec, Docker, Found, LeftoverKind, full_name, label};
 use chaos::lab::role::upstream::{Head, Upstream};
 use futures_util::StreamExt;
@@ -241,6 +242,8 @@ fn agent(run: &Run, target: &Found) -> AgentSpec {
         run: run.0.clone(),
         name: format!("agent-{}", target.container.name),
         target_id: target.id.clone(),
+        place: Place::Network,
+        capabilities: vec![NET_ADMIN],
         labels: BTreeMap::new(),
     }
 }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "what was measured is shown with `--no-capture`")]
 
+use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -282,6 +283,7 @@ fn inner_netem_is_undone_at_the_end_of_input_and_at_the_deadline() {
     let armed = agent.ask(wire::Command::Arm {
         tag: "test".into(),
         impairments: vec![step(1, Direction::Both, delay(50))],
+        tasks: BTreeMap::new(),
         engine: Some(Engine::Netem),
         deadline_ns: 100_000_000,
     });

@@ -256,14 +256,13 @@ impl Sample {
                             delayed_packets: Some(matched),
                             overflowed_packets: Some(0),
                             lost_packets: None,
-                            waited: None,
-                            full_packets: None,
                             delay_ms: Some(BTreeMap::from([
                                 ("min".into(), 141.2),
                                 ("p50".into(), 200.4),
                                 ("p99".into(), 246.9),
                                 ("max".into(), 262.0),
                             ])),
+                            counted: BTreeMap::new(),
                         }),
                     },
                 );
