@@ -1,8 +1,8 @@
 //! `blackhole`: packets of a container to or from a peer or port vanish.
 
-use super::step::{Op, Packets};
+use super::packets::{Filter, counted};
 use super::{Cast, Change, FaultKind};
-use crate::agent::wire::{Direction, Effect, Engine, Kernel, Protocol};
+use crate::agent::wire::{Effect, Engine, Kernel};
 use crate::event::Evidence;
 use crate::record;
 use crate::spec::Located;
@@ -13,16 +13,7 @@ record! {
     pub struct Blackhole ("blackhole") {
         /// The target whose packets vanish.
         pub on: Located<String>,
-        /// Packets leaving the target, entering it, or both.
-        pub direction: Direction = Direction::Both,
-        /// Only packets to or from these: targets, addresses, networks (`10.0.0.0/8`) or host names.
-        pub peers: Vec<Located<String>>,
-        /// Never packets to or from these.
-        pub except: Vec<Located<String>>,
-        /// Only packets with one of these ports at either end.
-        pub ports: Vec<u16>,
-        /// Only this protocol.
-        pub protocol: Option<Protocol>,
+        ..pub filter: Filter,
     }
 }
 
@@ -32,25 +23,11 @@ impl FaultKind for Blackhole {
     }
 
     fn peers(&self) -> Vec<&Located<String>> {
-        self.peers.iter().chain(&self.except).collect()
+        self.filter.entries()
     }
 
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change> {
-        let packets = Packets {
-            direction: self.direction,
-            peers: cast.peers(&self.peers),
-            except: cast.peers(&self.except),
-            ports: self.ports.clone(),
-            protocol: self.protocol,
-        };
-        cast.containers(&self.on)
-            .iter()
-            .map(|container| Change {
-                container: container.clone(),
-                apply: Op::Impair(packets.clone(), Effect::Drop),
-                undo: Some(Op::Clear),
-            })
-            .collect()
+        self.filter.changes(cast, &self.on, |_| Effect::Drop)
     }
 
     fn engine(&self, kernel: &Kernel) -> Option<Engine> {
@@ -58,10 +35,10 @@ impl FaultKind for Blackhole {
     }
 
     fn summary(&self) -> String {
-        format!("packets {} {} vanish", super::way_of(self.direction), self.on.value)
+        format!("packets {} {} vanish", self.filter.way(), self.on.value)
     }
 
     fn proven(&self, evidence: &[Evidence]) -> bool {
-        super::packets_matched(evidence)
+        counted(evidence, |counters| counters.matched_packets > 0)
     }
 }

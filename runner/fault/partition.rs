@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::packets::counted;
 use super::reach::Reach;
 use super::shape::{PartitionShape, Ways, groups_reach};
 use super::step::{Op, Packets, Peer};
@@ -160,7 +161,7 @@ impl FaultKind for Partition {
     }
 
     fn proven(&self, evidence: &[Evidence]) -> bool {
-        super::packets_matched(evidence)
+        counted(evidence, |counters| counters.matched_packets > 0)
     }
 
     fn proof(&self) -> Proof {

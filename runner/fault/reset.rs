@@ -1,8 +1,8 @@
 //! `reset`: packets of a container to or from a peer or port are refused.
 
-use super::step::{Op, Packets};
+use super::packets::{Filter, counted};
 use super::{Cast, Change, FaultKind};
-use crate::agent::wire::{Direction, Effect, Engine, Kernel, Protocol};
+use crate::agent::wire::{Effect, Engine, Kernel};
 use crate::event::Evidence;
 use crate::record;
 use crate::spec::Located;
@@ -14,16 +14,7 @@ record! {
     pub struct Reset ("reset") {
         /// The target whose packets are refused.
         pub on: Located<String>,
-        /// Packets leaving the target, entering it, or both.
-        pub direction: Direction = Direction::Both,
-        /// Only packets to or from these: targets, addresses, networks (`10.0.0.0/8`) or host names.
-        pub peers: Vec<Located<String>>,
-        /// Never packets to or from these.
-        pub except: Vec<Located<String>>,
-        /// Only packets with one of these ports at either end.
-        pub ports: Vec<u16>,
-        /// Only this protocol.
-        pub protocol: Option<Protocol>,
+        ..pub filter: Filter,
     }
 }
 
@@ -33,25 +24,11 @@ impl FaultKind for Reset {
     }
 
     fn peers(&self) -> Vec<&Located<String>> {
-        self.peers.iter().chain(&self.except).collect()
+        self.filter.entries()
     }
 
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change> {
-        let packets = Packets {
-            direction: self.direction,
-            peers: cast.peers(&self.peers),
-            except: cast.peers(&self.except),
-            ports: self.ports.clone(),
-            protocol: self.protocol,
-        };
-        cast.containers(&self.on)
-            .iter()
-            .map(|container| Change {
-                container: container.clone(),
-                apply: Op::Impair(packets.clone(), Effect::Reset),
-                undo: Some(Op::Clear),
-            })
-            .collect()
+        self.filter.changes(cast, &self.on, |_| Effect::Reset)
     }
 
     fn engine(&self, kernel: &Kernel) -> Option<Engine> {
@@ -59,10 +36,10 @@ impl FaultKind for Reset {
     }
 
     fn summary(&self) -> String {
-        format!("packets {} {} are refused", super::way_of(self.direction), self.on.value)
+        format!("packets {} {} are refused", self.filter.way(), self.on.value)
     }
 
     fn proven(&self, evidence: &[Evidence]) -> bool {
-        super::packets_matched(evidence)
+        counted(evidence, |counters| counters.matched_packets > 0)
     }
 }

@@ -9,6 +9,7 @@ mod live;
 mod paths;
 mod scribe;
 mod seek;
+mod spool;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
