@@ -29,8 +29,10 @@ def flat(seconds):
     with Server() as server:
         load = [CHAOS, "load", server.url, "--rate", "20000/s", "--duration", f"{seconds}s", "--quiet", "--threads", "1"]
         held = watch(load, seconds + 5)
-    early, late = max(held[:10]), max(held[10:], default=0)
+    early, late, judged = max(held[:10]), max(held[10:seconds], default=0), max(held[seconds:], default=0)
+    minutes = " ".join(f"{level:.1f}" for level in held[10::60])
     print(f"memory, {seconds} s at 20,000/s: {early:.1f} MB in the first 10 s, at most {late:.1f} MB later ({late - early:+.1f})")
+    print(f"  each minute: {minutes}; while it is judged: {judged:.1f}")
 
 
 def many(connections):
