@@ -3,6 +3,8 @@
 mod it {
     mod agent;
     mod agent_lab;
+    mod agent_paths;
+    mod catalogue;
     mod docker;
     mod docker_errors;
     mod impair;
@@ -18,5 +20,6 @@ mod it {
     mod run;
     mod spec;
     mod tasks;
+    mod torture;
     mod verdict;
 }
