@@ -109,7 +109,7 @@ fn experiments() -> Vec<PathBuf> {
 }
 
 /// Runs one of the ready experiments as its header says, and looks at what it left.
-async fn ready_experiment(name: &str) {
+pub async fn ready_experiment(name: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments").join(name);
     let header = std::fs::read_to_string(&file).unwrap();
     let expected: i32 = header
@@ -232,12 +232,17 @@ impl Standing {
     }
 }
 
-/// The four faults, as experiments write them.
-const FAULTS: [(&str, &str); 4] = [
+/// Faults of every kind of mechanism, as experiments write them.
+const FAULTS: [(&str, &str); 6] = [
     ("latency", "latency: { on: one, delay: 100ms }"),
     ("partition", "partition: { groups: { apis: [apis], store: [store] } }"),
     ("kill", "kill: { on: one, restart: true }"),
     ("pause", "pause: { on: one }"),
+    ("duplicate", "duplicate: { on: one, share: 50%, direction: both }"),
+    (
+        "flaky",
+        "flaky: { on_for: 200ms, off_for: 200ms, fault: { corrupt: { on: one, share: 50%, direction: both } } }",
+    ),
 ];
 
 fn phase(fault: &str, seconds: u32) -> String {

@@ -1,9 +1,10 @@
-//! Our own delay engine: packets wait in the kernel's NFQUEUE until this says that they may go on.
+//! Our own engine: packets wait in the kernel's NFQUEUE until this says what becomes of them.
 //!
-//! Many kernels lack netem. Here the packets stay in the kernel; a thread reads only which packet came when,
-//! and answers with a verdict when its time is up: never before, and as soon after as the machine wakes us.
-//! Packets are let through undelayed (and counted) rather than lost: when too many are held, when the socket
-//! overflows, and, by the rule's bypass flag, when this process dies.
+//! Many kernels lack netem. Here the packets stay in the kernel; a thread reads only which packet came when (and,
+//! where it is to damage some, what is in it), and answers with a verdict: at once, or when the packet's time is
+//! up, never before, and as soon after as the machine wakes us. Packets are let through as they are (and counted)
+//! rather than lost: when too many are held, when the socket overflows, and, by the rule's bypass flag, when this
+//! process dies.
 //!
 //! Start at [`Queue::bind`]; [`held`] is the bookkeeping, without the kernel.
 
