@@ -55,14 +55,7 @@ fn every_experiment_of_the_catalogue_is_run() {
 
 /// A kernel that has what every engine needs, but no netem.
 fn kernel() -> Kernel {
-    Kernel {
-        ifb: true,
-        nft: true,
-        nft_owner: true,
-        nft_queue: true,
-        nfqueue: true,
-        ..Kernel::none()
-    }
+    Kernel { ifb: true, nft: true, nft_owner: true, nft_queue: true, nfqueue: true, ..Kernel::none() }
 }
 
 #[test]
