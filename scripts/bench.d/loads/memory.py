@@ -15,9 +15,11 @@ def resident_mb(pid):
 def watch(command, seconds, every=1.0):
     """Runs a command and returns what it held each second."""
     process = pinned(command, CLIENT_CORE, subprocess.DEVNULL)
-    held, until = [], time.monotonic() + seconds
+    began, held = time.monotonic(), []
+    until = began + seconds
     while time.monotonic() < until and process.poll() is None:
-        time.sleep(every)
+        # By the clock, not by adding up: looking takes time, too.
+        time.sleep(max(0, began + every * (len(held) + 1) - time.monotonic()))
         if process.poll() is None:
             held.append(resident_mb(process.pid))
     process.wait(timeout=30)
