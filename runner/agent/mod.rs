@@ -8,7 +8,9 @@
 //!
 //! Start at [`serve`]; then [`steps`].
 
+pub mod cgroup;
 pub mod delay;
+pub mod hand;
 pub mod jobs;
 pub mod kernel;
 pub mod links;

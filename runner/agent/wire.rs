@@ -89,6 +89,8 @@ choice! {
         Docker = "docker",
         /// Our agent, beside the target's own processes.
         Agent = "agent",
+        /// A process of our agent's that enters the target's own cgroup.
+        Cgroup = "cgroup",
     }
 }
 

@@ -5,12 +5,15 @@
 //! restored by another one in the same place, with nothing but the task to go by: so prefer what vanishes with
 //! its owner, and let nothing depend on memory.
 
+pub mod burn;
 pub mod freeze;
+pub mod signal;
 
 use std::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
+use super::hand::Chore;
 use super::wire::{Counters, Engine};
 
 /// Where an agent sits: what it shares with its target.
@@ -21,6 +24,8 @@ pub enum Place {
     Network,
     /// The target's pid namespace, and no network.
     Processes,
+    /// The target's pid namespace, a view of the target's cgroup, and its door ([`super::cgroup`]).
+    Cgroup,
 }
 
 impl Place {
@@ -29,6 +34,7 @@ impl Place {
         match self {
             Self::Network => "network",
             Self::Processes => "processes",
+            Self::Cgroup => "cgroup",
         }
     }
 }
@@ -82,6 +88,11 @@ pub trait TaskKind {
 
     /// One line for people, without the container's name: `freeze processes nginx`.
     fn summary(&self) -> String;
+
+    /// What a process inside the target's cgroup does of it; nothing where there is none.
+    fn chore(&self) -> Option<&dyn Chore> {
+        None
+    }
 }
 
 /// A staged task in an agent's hands. Dropping it takes nothing back.
@@ -119,4 +130,8 @@ macro_rules! tasks {
 tasks! {
     /// Processes are stopped by name.
     Freeze(freeze::Freeze),
+    /// Processes get a signal, by name.
+    Signal(signal::Signal),
+    /// CPU is used up.
+    Burn(burn::Burn),
 }
