@@ -39,7 +39,7 @@ const SYNC_EVERY_NS: u64 = NS_PER_S / 20;
 const KEEP_BUFFER_BYTES: usize = 1 << 20;
 
 /// Every kind of event this version knows, by the word in the `event` field.
-const KINDS: [&str; 25] = [
+const KINDS: [&str; 26] = [
     "started",
     "recovered",
     "lab",
@@ -50,6 +50,7 @@ const KINDS: [&str; 25] = [
     "evidence",
     "undone",
     "lost",
+    "lapsed",
     "unhealed",
     "load",
     "rate",
@@ -168,6 +169,7 @@ const fn urgency(event: &Event) -> Urgency {
         | Event::NotApplied { .. }
         | Event::Undone { .. }
         | Event::Lost { .. }
+        | Event::Lapsed { .. }
         | Event::Unhealed { .. }
         | Event::Guard { .. }
         | Event::Interrupted { .. }

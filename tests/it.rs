@@ -3,6 +3,7 @@
 mod it {
     mod agent;
     mod agent_lab;
+    mod catalogue;
     mod docker;
     mod docker_errors;
     mod lab;

@@ -107,7 +107,7 @@ pub fn look(pid: i32) -> Option<Process> {
 
 /// True if the process does something of its own on this signal. The kernel delivers no other to the first
 /// process of its namespace from within.
-pub fn handles(pid: i32, signal: i32) -> bool {
+pub fn handles(pid: i32, signal: u8) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     let mask = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();

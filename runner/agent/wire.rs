@@ -87,6 +87,8 @@ choice! {
         Nft = "nft",
         /// Docker's API.
         Docker = "docker",
+        /// A command on the machine that `chaos` runs on.
+        Host = "host",
         /// Our agent, beside the target's own processes.
         Agent = "agent",
         /// A process of our agent's that enters the target's own cgroup.

@@ -90,7 +90,7 @@ impl FaultKind for Latency {
         // packet that passed a queue which holds everything was held.
         evidence.iter().any(|seen| match seen {
             Evidence::Packets(counters) => counters.delayed_packets.unwrap_or(counters.matched_packets) > 0,
-            Evidence::State(_) | Evidence::Signalled(_) => false,
+            _ => false,
         })
     }
 

@@ -4,11 +4,21 @@
 //! reversible steps; [`Fault::proven`] says whether what was seen proves that it happened. Both are pure.
 //! To add one: a file like `pause.rs`, a line in the list below (CONTRIBUTING.md walks through it).
 
+pub mod cpu;
+pub mod disconnect;
+pub mod exec;
+pub mod found;
 pub mod kill;
 pub mod latency;
+pub mod memory;
 pub mod partition;
 pub mod pause;
+pub mod processes;
+pub mod remove;
+pub mod restart;
+pub mod signal;
 pub mod step;
+pub mod stop;
 
 use crate::agent::wire::{Engine, Kernel};
 use crate::event::Evidence;
@@ -68,6 +78,39 @@ pub struct Change {
     pub undo: Option<Op>,
 }
 
+/// True if the states seen, the first of them from before, show that the container's process of then is gone:
+/// ended, or replaced by another.
+fn replaced(evidence: &[Evidence]) -> bool {
+    let mut states = evidence.iter().filter_map(|seen| match seen {
+        Evidence::State(state) => Some(state),
+        _ => None,
+    });
+    let Some(before) = states.next().filter(|before| before.pid.is_some()) else { return false };
+    states.any(|after| before.pid != after.pid || before.started_at != after.started_at)
+}
+
+/// What was seen of the container's cgroups; the first is from before.
+fn cgroups(evidence: &[Evidence]) -> Vec<&found::Cgroup> {
+    evidence
+        .iter()
+        .filter_map(|seen| match seen {
+            Evidence::Cgroup(cgroup) => Some(cgroup),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What tasks of agents counted, oldest first.
+fn counted(evidence: &[Evidence]) -> Vec<&std::collections::BTreeMap<String, u64>> {
+    evidence
+        .iter()
+        .filter_map(|seen| match seen {
+            Evidence::Packets(counters) => Some(&counters.counted),
+            _ => None,
+        })
+        .collect()
+}
+
 /// The containers chosen for each target, and the experiment's seed.
 pub struct Cast<'p> {
     /// Container names by target name, sorted.
@@ -125,8 +168,24 @@ catalogue! {
     Latency(latency::Latency) = "latency",
     /// Groups of containers can't reach each other.
     Partition(partition::Partition) = "partition",
-    /// The container's first process gets a signal.
+    /// The container's first process gets a signal, or others by name.
     Kill(kill::Kill) = "kill",
     /// Every process of the container is frozen.
     Pause(pause::Pause) = "pause",
+    /// The container is stopped, and started again at the end.
+    Stop(stop::Stop) = "stop",
+    /// The container is stopped and started again at once.
+    Restart(restart::Restart) = "restart",
+    /// The container is removed for good.
+    Remove(remove::Remove) = "remove",
+    /// The container is detached from a network.
+    Disconnect(disconnect::Disconnect) = "disconnect",
+    /// The container's CPU is used up, or it has less.
+    Cpu(cpu::Cpu) = "cpu",
+    /// The container has less memory.
+    Memory(memory::Memory) = "memory",
+    /// The container may have fewer processes and threads.
+    Processes(processes::Processes) = "processes",
+    /// A command of your own, and one that takes it back.
+    Exec(exec::Exec) = "exec",
 }

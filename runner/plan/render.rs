@@ -4,8 +4,9 @@ use std::fmt::{self, Write as _};
 
 use super::{FaultPlan, LoadPlan, Plan};
 use crate::agent::wire::Effect;
-use crate::fault::step::{Op, Packets, Peer};
+use crate::fault::step::{AfterBeat, Beat, BelowUse, Exec, Limit, Op, Packets, Peer, Where};
 use crate::spec::FindRate;
+use crate::spec::amount::{CpuAmount, MemoryAmount};
 use crate::units::Duration;
 
 impl fmt::Display for Plan {
@@ -113,7 +114,62 @@ impl fmt::Display for Op {
             Self::Unpause => f.write_str("let every process go on"),
             Self::Kill(signal) => write!(f, "send {signal} to the first process"),
             Self::Start => f.write_str("start the container"),
+            Self::Beat(Beat { signal, every, then }) => {
+                write!(f, "send {signal} to the first process every {every}")?;
+                match then {
+                    AfterBeat::Leave => Ok(()),
+                    AfterBeat::Start => f.write_str(", starting the container each time it ends"),
+                }
+            }
+            Self::Stop(grace) => write!(f, "send the stop signal, SIGKILL after {grace}"),
+            Self::Restart(grace) => {
+                write!(f, "send the stop signal, SIGKILL after {grace}, and start the container again")
+            }
+            Self::Renew(_) => f.write_str("start the container, anew if what was told to end still runs"),
+            Self::Remove => f.write_str("remove the container"),
+            Self::Disconnect(network) => write!(f, "detach it from network {network}"),
+            Self::Reconnect(network, None) => write!(f, "attach it to network {network} as it was"),
+            Self::Reconnect(network, Some(found)) => {
+                let addresses = [found.ipv4.as_str(), &found.ipv6].join(" ");
+                write!(f, "attach it to network {network} as it was, at {}", addresses.trim())
+            }
+            Self::Limit(limit) => limit.fmt(f),
+            Self::Unlimit(_) => f.write_str("write back the limit as it was"),
+            Self::Exec(exec) => exec.fmt(f),
         }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu(CpuAmount::Cores(cores)) => write!(f, "limit its CPU to {cores} cores"),
+            Self::Cpu(CpuAmount::Share(share)) => write!(f, "limit its CPU to {share} of what it has"),
+            Self::Memory(memory, below) => {
+                match memory {
+                    MemoryAmount::Bytes(_) => write!(f, "limit its memory to {memory}")?,
+                    MemoryAmount::Share(share) => write!(f, "limit its memory to {share} of what it has")?,
+                }
+                match below {
+                    BelowUse::Refuse => Ok(()),
+                    BelowUse::Allow => f.write_str(", even below what it uses"),
+                }
+            }
+            Self::Processes(most) => write!(f, "limit it to {most} processes and threads"),
+        }
+    }
+}
+
+impl fmt::Display for Exec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match self.place {
+            Where::Container => "inside",
+            Where::Host => "on this machine",
+        };
+        // As data, so that spaces and control characters in an argument can be told.
+        let words: Vec<_> = self.command.iter().map(|word| format!("{word:?}")).collect();
+        write!(f, "run {place}: {}", words.join(" "))?;
+        self.user.as_ref().map_or(Ok(()), |user| write!(f, " as {user:?}"))
     }
 }
 

@@ -18,7 +18,7 @@ pub struct Signal {
     /// Names as `ps -o comm` or the first word of the command line has them; at least one.
     pub names: Vec<String>,
     /// The signal's number.
-    pub signal: i32,
+    pub signal: u8,
     /// Again whenever this much time has passed; nothing: once.
     pub every: Option<Duration>,
 }
@@ -27,6 +27,10 @@ impl Signal {
     /// Those to be sent the signal now.
     fn found(&self) -> Result<Vec<Process>, String> {
         processes::named(&self.names)
+    }
+
+    fn is_stop(&self) -> bool {
+        i32::from(self.signal) == libc::SIGSTOP
     }
 }
 
@@ -50,7 +54,7 @@ impl TaskKind for Signal {
                 first.name, self.signal
             ));
         }
-        if self.signal == libc::SIGSTOP
+        if self.is_stop()
             && let Some(stopped) = found.iter().find(|process| process.is_stopped())
         {
             return Err(format!("process {} ({}) is stopped already", stopped.pid, stopped.name));
@@ -62,7 +66,7 @@ impl TaskKind for Signal {
     }
 
     fn restore(&self, _: &str) -> Result<u32, String> {
-        if self.signal != libc::SIGSTOP {
+        if !self.is_stop() {
             // What it ended stays ended, and nobody goes on sending it.
             return Ok(0);
         }
@@ -91,7 +95,7 @@ impl Sent {
     /// Sends it to whoever bears the name now.
     fn send(&mut self, task: &Signal) -> Result<(), String> {
         for process in task.found()? {
-            process.signal(task.signal)?;
+            process.signal(task.signal.into())?;
             self.times += 1;
             if !self.processes.contains(&process) {
                 self.processes.push(process);
@@ -136,7 +140,7 @@ impl Work for Signalling {
         }
         let sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
         // Each is attempted whatever becomes of the others.
-        let stopped = sent.processes.iter().filter(|_| self.task.signal == libc::SIGSTOP);
+        let stopped = sent.processes.iter().filter(|_| self.task.is_stop());
         let done: Vec<bool> = stopped.map(|process| process.signal(libc::SIGCONT).is_ok()).collect();
         done.into_iter().all(|done| done)
     }
