@@ -122,6 +122,18 @@ impl Cgroup {
         self.keyed("memory", file, "oom_kill")
     }
 
+    /// Bytes read from devices and written to them, together.
+    pub fn io_bytes(&self) -> Option<u64> {
+        if !self.unified {
+            return self.keyed("blkio", "blkio.throttle.io_service_bytes", "Total");
+        }
+        // A line for each device: `8:0 rbytes=1 wbytes=2 …`.
+        let text = self.text("io", "io.stat")?;
+        let words = text.split_whitespace();
+        let bytes = words.filter_map(|word| word.strip_prefix("rbytes=").or(word.strip_prefix("wbytes=")));
+        Some(bytes.filter_map(|number| number.parse::<u64>().ok()).sum())
+    }
+
     /// Processes and threads in it.
     pub fn pids(&self) -> Option<u64> {
         self.number("pids", "pids.current")
@@ -174,6 +186,7 @@ mod tests {
             ("memory/memory.usage_in_bytes", "700\n"),
             ("memory/memory.stat", "inactive_file 1\ntotal_inactive_file 200\n"),
             ("memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
+            ("blkio/blkio.throttle.io_service_bytes", "8:0 Read 3\n8:0 Write 4\nTotal 7\n"),
             ("pids/pids.current", "4\n"),
             ("pids/pids.max", "max\n"),
         ]);
@@ -184,6 +197,7 @@ mod tests {
             ("unified/memory.current", "700\n"),
             ("unified/memory.stat", "anon 500\ninactive_file 200\n"),
             ("unified/memory.events", "oom 2\noom_kill 2\n"),
+            ("unified/io.stat", "8:0 rbytes=3 wbytes=4 rios=1 wios=1\n"),
             ("unified/pids.current", "4\n"),
             ("unified/pids.max", "max\n"),
         ]);
@@ -192,7 +206,7 @@ mod tests {
             assert_eq!(cgroup.cpu_ns(), Some(7_000));
             assert_eq!(cgroup.throttled_periods(), Some(3));
             assert_eq!((cgroup.memory_limit_bytes(), cgroup.memory_bytes()), (Some(1_000), Some(500)));
-            assert_eq!(cgroup.oom_kills(), Some(2));
+            assert_eq!((cgroup.oom_kills(), cgroup.io_bytes()), (Some(2), Some(7)));
             assert_eq!((cgroup.pids(), cgroup.pids_limit()), (Some(4), None));
         }
     }

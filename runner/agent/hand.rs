@@ -30,6 +30,8 @@ const GONE: Duration = Duration::from_secs(4);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// The longest line either says.
 const MAX_LINE_BYTES: u64 = 64 << 10;
+/// Of a chore's thread, which calls little.
+const STACK_BYTES: usize = 256 << 10;
 /// How a hand's command line begins after the program's name.
 pub const ARGUMENTS: [&str; 2] = ["inside", "hand"];
 
@@ -38,11 +40,12 @@ pub trait Chore {
     /// The hierarchies of version 1 in whose cgroups it must be; version 2 has one for all.
     fn hierarchies(&self) -> &'static [&'static str];
 
-    /// Begins, in threads of its own. `cgroup` is the target's, which this process has entered.
+    /// Begins, in threads of its own. `tag` names what is made; `cgroup` is the target's, which this process has
+    /// entered.
     ///
     /// # Errors
     /// Why it can't, for people.
-    fn begin(&self, cgroup: Cgroup) -> Result<Box<dyn Doing>, String>;
+    fn begin(&self, tag: &str, cgroup: Cgroup) -> Result<Box<dyn Doing>, String>;
 }
 
 /// A chore under way.
@@ -55,7 +58,7 @@ pub trait Doing {
 ///
 /// # Errors
 /// It was not spoken to as agreed, for people.
-pub fn serve() -> Result<(), String> {
+pub fn serve(tag: &str) -> Result<(), String> {
     die_with_parent();
     let mut lines = io::stdin().lock().take(MAX_LINE_BYTES).lines();
     let mut next = || lines.next().transpose().map_err(|error| format!("could not read: {error}"));
@@ -68,7 +71,7 @@ pub fn serve() -> Result<(), String> {
     }
     let begun = Cgroup::of_target().and_then(|cgroup| {
         cgroup.enter(chore.hierarchies())?;
-        chore.begin(cgroup)
+        chore.begin(tag, cgroup)
     });
     let mut doing = match begun {
         Ok(doing) => doing,
@@ -85,6 +88,15 @@ pub fn serve() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Starts a thread of a chore's.
+///
+/// # Errors
+/// The kernel gives none, for people.
+pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    let spawned = std::thread::Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn(body);
+    spawned.map(drop).map_err(|error| format!("could not start a thread: {error}"))
 }
 
 fn say(line: &str) {

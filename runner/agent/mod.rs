@@ -10,6 +10,7 @@
 
 pub mod cgroup;
 pub mod delay;
+pub mod folder;
 pub mod hand;
 pub mod jobs;
 pub mod kernel;
@@ -19,9 +20,12 @@ pub mod netlink;
 pub mod nfqueue;
 pub mod nft;
 pub mod processes;
+pub mod ptrace;
+pub mod skewed;
 pub mod step;
 pub mod steps;
 pub mod task;
+pub mod vdso;
 pub mod wire;
 
 use std::collections::{BTreeMap, VecDeque};

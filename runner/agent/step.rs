@@ -177,7 +177,7 @@ fn delay_works(
         let works = match engine {
             Engine::Netem => Netem::stage(tag, impairment, delay).map(Works::Netem),
             Engine::Nfqueue => queue_works(means, delay),
-            Engine::Nft | Engine::Docker | Engine::Agent | Engine::Cgroup | Engine::Host => {
+            Engine::Nft | Engine::Docker | Engine::Agent | Engine::Cgroup | Engine::Vdso | Engine::Host => {
                 Err(format!("engine `{}` can't delay packets", engine.word()))
             }
         };

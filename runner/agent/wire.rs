@@ -93,6 +93,8 @@ choice! {
         Agent = "agent",
         /// A process of our agent's that enters the target's own cgroup.
         Cgroup = "cgroup",
+        /// Code of ours in the vDSO of the target's processes.
+        Vdso = "vdso",
     }
 }
 

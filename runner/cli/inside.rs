@@ -52,8 +52,7 @@ pub fn run(args: Args) -> Result<Exit> {
                 .map_err(|error| Error::environment("the agent could not start").because(error))?;
             Ok(Exit::Held)
         }
-        // The tag is for others to read.
-        Part::Hand { tag: _ } => agent::hand::serve().map(|()| Exit::Held).map_err(Error::environment),
+        Part::Hand { tag } => agent::hand::serve(&tag).map(|()| Exit::Held).map_err(Error::environment),
         Part::Probe => {
             let kernel = agent::kernel::probe_in_fresh_namespace().ok_or_else(|| {
                 Error::environment("could not make a network namespace to try the kernel in")

@@ -4,10 +4,13 @@
 //! reversible steps; [`Fault::proven`] says whether what was seen proves that it happened. Both are pure.
 //! To add one: a file like `pause.rs`, a line in the list below (CONTRIBUTING.md walks through it).
 
+pub mod clock;
 pub mod cpu;
 pub mod disconnect;
+pub mod disk;
 pub mod exec;
 pub mod found;
+pub mod io;
 pub mod kill;
 pub mod latency;
 pub mod memory;
@@ -182,10 +185,16 @@ catalogue! {
     Disconnect(disconnect::Disconnect) = "disconnect",
     /// The container's CPU is used up, or it has less.
     Cpu(cpu::Cpu) = "cpu",
-    /// The container has less memory.
+    /// The container's memory is filled, or it has less.
     Memory(memory::Memory) = "memory",
-    /// The container may have fewer processes and threads.
+    /// The container has no room for new processes and threads.
     Processes(processes::Processes) = "processes",
+    /// A device that the container uses is kept busy.
+    Io(io::Io) = "io",
+    /// The container's processes read a wrong clock.
+    Clock(clock::Clock) = "clock",
+    /// A file system that the container writes to is filled.
+    Disk(disk::Disk) = "disk",
     /// A command of your own, and one that takes it back.
     Exec(exec::Exec) = "exec",
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Capability, Place, Task, TaskKind, Work};
 use crate::agent::cgroup::Cgroup;
-use crate::agent::hand::{self, Chore, Doing};
+use crate::agent::hand::{self, Chore, Doing, spawn};
 use crate::agent::wire::Engine;
 use crate::clock::mono_ns;
 use crate::spec::amount::CpuAmount;
@@ -72,7 +72,7 @@ impl Chore for Burn {
         &["cpuset", "cpu", "cpuacct"]
     }
 
-    fn begin(&self, cgroup: Cgroup) -> Result<Box<dyn Doing>, String> {
+    fn begin(&self, _: &str, cgroup: Cgroup) -> Result<Box<dyn Doing>, String> {
         // Of this process as it is now, within the target's set of CPUs.
         let cpus = cpus();
         let cores = move |amount: CpuAmount, cgroup: &Cgroup| {
@@ -95,11 +95,6 @@ impl Chore for Burn {
         })?;
         Ok(Box::new(Burning { pace, count }))
     }
-}
-
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), String> {
-    let spawned = std::thread::Builder::new().name(name.into()).stack_size(64 << 10).spawn(body);
-    spawned.map(drop).map_err(|error| format!("could not start a thread: {error}"))
 }
 
 /// CPUs that this process may run on.

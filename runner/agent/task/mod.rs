@@ -6,8 +6,13 @@
 //! its owner, and let nothing depend on memory.
 
 pub mod burn;
+pub mod churn;
+pub mod crowd;
+pub mod disk;
+pub mod fill;
 pub mod freeze;
 pub mod signal;
+pub mod skew;
 
 use std::fmt::Debug;
 
@@ -52,9 +57,13 @@ pub struct Capability {
 pub const NET_ADMIN: Capability = Capability { name: "NET_ADMIN", bit: 12 };
 /// Signals to processes of other users.
 pub const KILL: Capability = Capability { name: "KILL", bit: 5 };
+/// Another user's processes: their file systems and their memory.
+pub const SYS_PTRACE: Capability = Capability { name: "SYS_PTRACE", bit: 19 };
+/// Folders of other users.
+pub const DAC_OVERRIDE: Capability = Capability { name: "DAC_OVERRIDE", bit: 1 };
 
 /// All capabilities that an agent may be given.
-const CAPABILITIES: [Capability; 2] = [NET_ADMIN, KILL];
+const CAPABILITIES: [Capability; 4] = [NET_ADMIN, KILL, SYS_PTRACE, DAC_OVERRIDE];
 
 /// The capability called so; nothing for one that no agent may have.
 pub fn capability(name: &str) -> Option<Capability> {
@@ -134,4 +143,14 @@ tasks! {
     Signal(signal::Signal),
     /// CPU is used up.
     Burn(burn::Burn),
+    /// Memory is filled.
+    Fill(fill::Fill),
+    /// Processes and threads are used up.
+    Crowd(crowd::Crowd),
+    /// A device is kept busy.
+    Churn(churn::Churn),
+    /// Clocks are wrong.
+    Skew(skew::Skew),
+    /// A file system is filled.
+    Disk(disk::Disk),
 }
