@@ -6,6 +6,7 @@ mod it {
     mod catalogue;
     mod docker;
     mod docker_errors;
+    mod impair;
     mod lab;
     mod layering;
     mod load;
@@ -13,6 +14,7 @@ mod it {
     mod load_protocols;
     mod load_requests;
     mod netem;
+    mod netem_chance;
     mod report;
     mod run;
     mod spec;

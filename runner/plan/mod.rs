@@ -8,6 +8,7 @@ mod build;
 pub mod inventory;
 mod render;
 mod select;
+mod words;
 
 pub use build::{Refusal, build};
 

@@ -10,6 +10,7 @@ mod lapse;
 mod live;
 mod scribe;
 mod seek;
+mod spool;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
