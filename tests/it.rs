@@ -19,5 +19,6 @@ mod it {
     mod run;
     mod spec;
     mod tasks;
+    mod torture;
     mod verdict;
 }
