@@ -6,6 +6,7 @@ mod it {
     mod catalogue;
     mod docker;
     mod docker_errors;
+    mod inside;
     mod impair;
     mod lab;
     mod layering;

@@ -28,8 +28,6 @@ const ANSWER: Duration = Duration::from_secs(4);
 const GONE: Duration = Duration::from_secs(4);
 /// How often to look whether it is.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// The longest line either says.
-const MAX_LINE_BYTES: u64 = 64 << 10;
 /// Of a chore's thread, which calls little.
 const STACK_BYTES: usize = 256 << 10;
 /// How a hand's command line begins after the program's name.
@@ -60,13 +58,12 @@ pub trait Doing {
 /// It was not spoken to as agreed, for people.
 pub fn serve(tag: &str) -> Result<(), String> {
     die_with_parent();
-    let mut lines = io::stdin().lock().take(MAX_LINE_BYTES).lines();
-    let mut next = || lines.next().transpose().map_err(|error| format!("could not read: {error}"));
-    let Some(order) = next()? else { return Ok(()) };
+    let mut lines = io::stdin().lock().lines().map_while(Result::ok);
+    let Some(order) = lines.next() else { return Ok(()) };
     let task: Task = serde_json::from_str(&order).map_err(|error| format!("what to do: {error}"))?;
     let chore = task.kind().chore().ok_or("no chore for a hand")?;
     say("ready");
-    if next()?.as_deref() != Some("go") {
+    if lines.next().as_deref() != Some("go") {
         return Ok(());
     }
     let begun = Cgroup::of_target().and_then(|cgroup| {
@@ -81,8 +78,7 @@ pub fn serve(tag: &str) -> Result<(), String> {
         }
     };
     say("gone");
-    // The bound on what is read was for the order; from here on each line is a few bytes.
-    for line in io::stdin().lock().lines().map_while(Result::ok) {
+    for line in lines {
         if line == "read" {
             say(&serde_json::to_string(&doing.counted()).expect("counters are plain data"));
         }

@@ -90,16 +90,7 @@ impl Stopped {
     /// # Errors
     /// The kernel does not say, for people.
     pub fn positions(&self) -> Result<Vec<Position>, String> {
-        self.threads
-            .keys()
-            .map(|thread| {
-                // SAFETY: user_regs_struct is plain data; the kernel fills it, as large as it is.
-                let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
-                request(libc::PTRACE_GETREGS, *thread, 0, (&raw mut registers).addr())
-                    .map_err(|error| format!("could not read the registers of thread {thread}: {error}"))?;
-                Ok(Position { instruction: registers.rip, stack: registers.rsp })
-            })
-            .collect()
+        self.threads.keys().map(|thread| position(*thread)).collect()
     }
 
     /// Reads memory; less than asked for where it ends.
@@ -127,6 +118,20 @@ impl Stopped {
             let _ = request(libc::PTRACE_DETACH, *thread, 0, signal.unsigned_abs() as usize);
         }
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn position(thread: i32) -> Result<Position, String> {
+    // SAFETY: user_regs_struct is plain data; the kernel fills it, as large as it is.
+    let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
+    request(libc::PTRACE_GETREGS, thread, 0, (&raw mut registers).addr())
+        .map_err(|error| format!("could not read the registers of thread {thread}: {error}"))?;
+    Ok(Position { instruction: registers.rip, stack: registers.rsp })
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn position(_: i32) -> Result<Position, String> {
+    Err("registers are known of x86-64 only".into())
 }
 
 fn threads(pid: i32) -> Result<Vec<i32>, String> {

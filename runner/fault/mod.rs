@@ -228,3 +228,6 @@ catalogue! {
     /// A command of your own, and one that takes it back.
     Exec(exec::Exec) = "exec",
 }
+
+#[cfg(test)]
+mod steps_tests;

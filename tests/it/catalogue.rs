@@ -79,6 +79,14 @@ experiments! {
     memory_breaks = "memory-broken.yaml",
     processes_holds = "processes.yaml",
     exec_holds = "exec.yaml",
+    cpu_burn_holds = "cpu-burn.yaml",
+    cpu_burn_breaks = "cpu-burn-broken.yaml",
+    memory_fill_holds = "memory-fill.yaml",
+    memory_fill_breaks = "memory-fill-broken.yaml",
+    processes_fill_holds = "processes-fill.yaml",
+    disk_holds = "disk.yaml",
+    clock_holds = "clock.yaml",
+    clock_breaks = "clock-broken.yaml",
 }
 
 #[test]
