@@ -124,7 +124,7 @@ impl Stopped {
 fn position(thread: i32) -> Result<Position, String> {
     // SAFETY: user_regs_struct is plain data; the kernel fills it, as large as it is.
     let mut registers: libc::user_regs_struct = unsafe { std::mem::zeroed() };
-    request(libc::PTRACE_GETREGS, thread, 0, (&raw mut registers).addr())
+    request(libc::PTRACE_GETREGS, thread, 0, (&raw mut registers).expose_provenance())
         .map_err(|error| format!("could not read the registers of thread {thread}: {error}"))?;
     Ok(Position { instruction: registers.rip, stack: registers.rsp })
 }

@@ -91,9 +91,10 @@ impl Image {
         let code = parameters.written();
         image[self.cave..self.cave + code.len()].copy_from_slice(&code);
         for (from, to) in &self.jumps {
-            let distance = *to as i64 - (*from + JUMP_BYTES) as i64;
+            // Backwards is a huge distance forwards: the processor counts modulo 2³², too.
+            let distance = to.wrapping_sub(*from + JUMP_BYTES) as u32;
             image[*from] = JUMP;
-            image[*from + 1..*from + JUMP_BYTES].copy_from_slice(&(distance as i32).to_le_bytes());
+            image[*from + 1..*from + JUMP_BYTES].copy_from_slice(&distance.to_le_bytes());
         }
         image
     }

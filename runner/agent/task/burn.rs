@@ -137,7 +137,7 @@ fn burn(pace: &Pace) {
     loop {
         let (now, used) = (mono_ns(), thread_cpu_ns());
         let share = pace.share();
-        owed_ns += ((now - wall) as f64 * share) as i64 - (used - cpu) as i64;
+        owed_ns += ((now - wall) as f64 * share) as i64 - (used - cpu).cast_signed();
         owed_ns = owed_ns.min(MOST_OWED_NS);
         pace.burnt_ns.fetch_add(used - cpu, Ordering::Relaxed);
         (wall, cpu) = (now, used);

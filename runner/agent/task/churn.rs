@@ -162,7 +162,7 @@ fn get(file: &File, offset: u64, direct: bool, done: &Done) {
             libc::posix_fadvise(
                 file.as_raw_fd(),
                 offset.cast_signed(),
-                PIECE_BYTES as i64,
+                PIECE_BYTES.cast_signed() as i64,
                 libc::POSIX_FADV_DONTNEED,
             )
         };

@@ -65,25 +65,29 @@ impl Chore for Crowd {
     fn begin(&self, _: &str, cgroup: Cgroup) -> Result<Box<dyn Doing>, String> {
         let started = Arc::new(AtomicU64::new(0));
         let (of_thread, most) = (Arc::clone(&started), self.count.map_or(MOST, u64::from).min(MOST));
-        // By a thread of its own, so that thousands don't keep the agent waiting. It is the first of them; this
-        // process, which the kernel counts too, is another.
-        let start = move || {
-            of_thread.store(2, Ordering::Relaxed);
-            while of_thread.load(Ordering::Relaxed) < most {
-                let idle = || loop {
-                    std::thread::park();
-                };
-                if std::thread::Builder::new().stack_size(STACK_BYTES).spawn(idle).is_err() {
-                    break;
-                }
-                of_thread.fetch_add(1, Ordering::Relaxed);
-            }
-            loop {
-                std::thread::park();
-            }
-        };
-        hand::spawn("crowd", start)?;
+        // By a thread of its own, so that thousands don't keep the agent waiting.
+        hand::spawn("crowd", move || gather(&of_thread, most))?;
         Ok(Box::new(Crowding { started, cgroup }))
+    }
+}
+
+/// Starts threads until there are `most`, or no room for another. This one is the first of them; the process's main
+/// thread, which the kernel counts too, is another.
+fn gather(started: &AtomicU64, most: u64) {
+    started.store(2, Ordering::Relaxed);
+    while started.load(Ordering::Relaxed) < most {
+        if std::thread::Builder::new().stack_size(STACK_BYTES).spawn(idle).is_err() {
+            break;
+        }
+        started.fetch_add(1, Ordering::Relaxed);
+    }
+    idle();
+}
+
+/// Until the process is killed.
+fn idle() {
+    loop {
+        std::thread::park();
     }
 }
 

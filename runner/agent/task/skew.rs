@@ -134,6 +134,7 @@ impl TaskKind for Skew {
 /// Makes every vDSO with this tag's code pristine again; how many there were.
 fn heal(image: &Image, tag: &str) -> Result<u32, String> {
     let mut healed = 0;
+    let mut why = None;
     for _ in 0..PASSES {
         let mut failed = None;
         let mut found = 0;
@@ -150,12 +151,13 @@ fn heal(image: &Image, tag: &str) -> Result<u32, String> {
                 Err(why) => failed = Some(why),
             }
         }
-        match failed {
-            None if found == 0 => return Ok(healed),
-            _ => {}
+        if failed.is_none() && found == 0 {
+            return Ok(healed);
         }
+        why = failed;
     }
-    Err(format!("some processes still have a skewed clock after {healed} were healed"))
+    let why = why.unwrap_or_else(|| "there are ever new ones".into());
+    Err(format!("some processes still have a skewed clock after {healed} were healed: {why}"))
 }
 
 #[derive(Debug, Default)]
@@ -164,7 +166,7 @@ struct Counted {
     patched: u64,
     /// Looks at all processes.
     looks: u64,
-    /// Why a process was not reached, last.
+    /// Processes that could not be reached.
     failed: BTreeSet<i32>,
 }
 
