@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 /// Rounds of looking for threads that were made while others were being stopped; each finds fewer.
 const ROUNDS: usize = 16;
-/// How long all threads of a process may take to stop. One that waits for a disk does not until that answers.
-const STOPPING: Duration = Duration::from_millis(500);
+/// How long a thread may take to stop. One that waits for a disk does not until that answers.
+const STOPPING: Duration = Duration::from_millis(1_500);
+/// Instructions from anywhere in a function without loops to its end, generously.
+const MOST_STEPS: usize = 2_000;
 /// How often to look whether they have.
 const LOOK_EVERY: Duration = Duration::from_micros(200);
 /// Of `waitpid`'s status, above the signal: stopped on request.
@@ -47,8 +49,7 @@ pub fn stopped<T: Send>(
         let memory = File::open(format!("/proc/{pid}/mem"))
             .map_err(|error| format!("could not open the memory of process {pid}: {error}"))?;
         let mut process = Stopped { threads: BTreeMap::new(), memory };
-        process.stop_all(pid)?;
-        let done = body(&mut process);
+        let done = process.stop_all(pid).and_then(|()| body(&mut process));
         process.let_go();
         done
     };
@@ -93,6 +94,24 @@ impl Stopped {
         self.threads.keys().map(|thread| position(*thread)).collect()
     }
 
+    /// Has each thread go on, an instruction at a time, until it is no longer `inside`; the others stay stopped.
+    /// False if one does not come out.
+    ///
+    /// # Errors
+    /// The kernel does not say where a thread is, for people.
+    pub fn step_out(&mut self, inside: impl Fn(u64) -> bool) -> Result<bool, String> {
+        for (thread, signal) in &mut self.threads {
+            let mut steps = 0;
+            while inside(position(*thread)?.instruction) {
+                steps += 1;
+                if steps > MOST_STEPS || !step(*thread, signal)? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// Reads memory; less than asked for where it ends.
     ///
     /// # Errors
@@ -118,6 +137,23 @@ impl Stopped {
             let _ = request(libc::PTRACE_DETACH, *thread, 0, signal.unsigned_abs() as usize);
         }
     }
+}
+
+/// One instruction further; false if the thread has ended. A signal that comes meanwhile is kept for later.
+fn step(thread: i32, signal: &mut i32) -> Result<bool, String> {
+    request(libc::PTRACE_SINGLESTEP, thread, 0, 0)
+        .map_err(|error| format!("could not single-step thread {thread}: {error}"))?;
+    match await_stop(thread)? {
+        None => return Ok(false),
+        Some(0 | libc::SIGTRAP) => {}
+        Some(another) if *signal == 0 => *signal = another,
+        // There is room for one; the other goes back into the queue.
+        Some(another) => {
+            // SAFETY: no pointers.
+            unsafe { libc::syscall(libc::SYS_tkill, thread, another) };
+        },
+    }
+    Ok(true)
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -196,17 +196,18 @@ impl Place {
         }
     }
 
-    fn is_busy(self, process: &Stopped, image: &Image, stack_bytes: usize) -> Result<bool, String> {
+    fn is_busy(self, process: &mut Stopped, image: &Image, stack_bytes: usize) -> Result<bool, String> {
+        let between = |address| image.is_between(address, self.start);
+        if !process.step_out(between)? {
+            return Ok(true);
+        }
+        let mut stack = vec![0; stack_bytes];
         for position in process.positions()? {
-            if image.is_between(position.instruction, self.start) {
-                return Ok(true);
-            }
             // A signal's handler returns to where the thread was.
-            let mut stack = vec![0; stack_bytes];
             let len = process.read(position.stack, &mut stack).unwrap_or_default();
             let words = stack[..len].chunks_exact(WORD_BYTES);
             let mut words = words.map(|word| u64::from_le_bytes(word.try_into().expect("a word has eight bytes")));
-            if words.any(|word| image.is_between(word, self.start)) {
+            if words.any(between) {
                 return Ok(true);
             }
         }
