@@ -8,8 +8,9 @@ use crate::agent::wire::{Engine, Kernel};
 use crate::event::Evidence;
 use crate::record;
 use crate::spec::Located;
-use crate::spec::amount::{DiskLevel, Size};
+use crate::spec::amount::DiskLevel;
 use crate::spec::decode::Mistakes;
+use crate::spec::flow::Size;
 use crate::units::Ratio;
 
 record! {

@@ -3,17 +3,18 @@
 //! It waits on one channel of [`Happening`]s and one ticker. Whatever ends it early, every path leads
 //! through [`Live::take_back`]: nothing returns while something is in effect.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::lapse::{ContainerNews, Lapses};
+use super::paths::Before;
 use super::scribe::Scribe;
 use super::seek::Seek;
 use super::watch::{ProbeAnswers, Watch};
 use crate::error::{Error, Exit, Result};
-use crate::event::{Event, SteadyWhy};
+use crate::event::{Event, Look, SteadyWhy};
 use crate::fault::step::Step;
 use crate::heal;
 use crate::inject::{Injector, News};
@@ -62,6 +63,10 @@ pub(super) struct Live<'r> {
     pub generator: Option<Generator>,
     pub happenings: mpsc::Receiver<Happening>,
     pub run: &'r str,
+    /// Who reached whom before anything was done.
+    pub before: Before,
+    /// Steps in effect of which everything that counts has been seen.
+    pub looked_at: BTreeSet<u32>,
     probes: ProbeAnswers,
     /// Steps in effect, in the order applied, with their ledger keys.
     pub(super) active: Vec<(u32, Option<u32>)>,
@@ -100,6 +105,8 @@ impl<'r> Live<'r> {
             generator,
             happenings,
             run,
+            before: Before::new(),
+            looked_at: BTreeSet::new(),
             probes: BTreeMap::new(),
             active: Vec::new(),
             on_restart: OnRestart::Reapply,
@@ -206,8 +213,14 @@ impl<'r> Live<'r> {
         self.seek = Seek::of(self.plan, phase);
         let stop = self.until(phase, ends_ns, ticker).await;
         let sought = self.end_seek();
+        // In a hurry there is no time to look, and nothing that fails may keep anything from being taken back.
+        let unhurried = matches!(stop, Ok(None));
+        let looked = if unhurried { self.look_who_reaches(phase, Look::During).await } else { Ok(()) };
         self.take_back().await?;
-        sought?;
+        looked.and(sought)?;
+        if unhurried {
+            self.look_who_reaches(phase, Look::After).await?;
+        }
         stop
     }
 
@@ -326,7 +339,9 @@ impl<'r> Live<'r> {
         }
         noted = noted.and(self.end_lapses());
         if self.interrupts < 2 {
-            for (step, evidence) in self.injector.look(&steps).await {
+            let unseen: Vec<&Step> =
+                steps.iter().filter(|step| !self.looked_at.contains(&step.id)).copied().collect();
+            for (step, evidence) in self.injector.look(&unseen).await {
                 noted = noted.and(self.scribe.note(Event::Evidence { step, evidence }));
             }
         }
@@ -334,7 +349,9 @@ impl<'r> Live<'r> {
         let asked_ns = self.scribe.now_ns();
         for back in self.injector.take_back(&steps).await {
             let step = back.step;
-            if let Some(evidence) = back.evidence {
+            if let Some(evidence) = back.evidence
+                && !self.looked_at.contains(&step)
+            {
                 noted = noted.and(self.scribe.note(Event::Evidence { step, evidence }));
             }
             let reversible = self.plan.step(step).is_some_and(|(_, step)| step.undo.is_some());
@@ -357,6 +374,7 @@ impl<'r> Live<'r> {
         for step in steps.iter().filter(|step| step.apply.ends_processes()) {
             self.injector.restarted(&step.container);
         }
+        self.looked_at.clear();
         self.steady = None;
         self.ledger.settle(&settled).and(noted)
     }

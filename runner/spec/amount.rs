@@ -33,11 +33,6 @@ pub enum MemoryAmount {
 #[serde(try_from = "String", into = "String")]
 pub struct ByteRate(u64);
 
-/// A size. Saved and printed as written: `100MB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Size(u64);
-
 /// A span of time forwards or back. Saved and printed as written: `5m`, `-1h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -126,13 +121,6 @@ impl Drift {
     }
 }
 
-impl Size {
-    /// In bytes.
-    pub const fn bytes(self) -> u64 {
-        self.0
-    }
-}
-
 impl Room {
     /// How many; nothing: all.
     pub const fn count(self) -> Option<u32> {
@@ -214,13 +202,6 @@ impl FromStr for Drift {
     }
 }
 
-impl FromStr for Size {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        size(text).map(Self).ok_or_else(|| "write a size, such as `100MB`".into())
-    }
-}
-
 impl FromStr for Room {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -233,12 +214,6 @@ impl FromStr for Room {
 impl fmt::Display for ByteRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/s", size_text(self.0))
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&size_text(self.0))
     }
 }
 
@@ -321,12 +296,6 @@ impl From<Drift> for String {
     }
 }
 
-impl From<Size> for String {
-    fn from(size: Size) -> Self {
-        size.to_string()
-    }
-}
-
 impl From<Room> for String {
     fn from(room: Room) -> Self {
         room.to_string()
@@ -336,7 +305,6 @@ impl From<Room> for String {
 by_text!(ByteRate, "a size per second", "How fast, in bytes: `50MiB/s`.");
 by_text!(Shift, "a duration", "A span of time, forwards or back: `5m`, `-1h`.");
 by_text!(Drift, "parts per million", "How much faster a clock goes: `500ppm`; slower: `-20ppm`.");
-by_text!(Size, "a size", "A size: `100MB`, `256MiB`.");
 by_text!(Room, "a number or `all`", "So many: `100`, or `all` that there is room for.");
 by_text!(
     CpuAmount,

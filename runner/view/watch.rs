@@ -139,6 +139,7 @@ impl Watch {
             Event::Rate { .. }
             | Event::Armed { .. }
             | Event::Evidence { .. }
+            | Event::Reach { .. }
             | Event::Load { .. }
             | Event::Probe { .. }
             | Event::Generator(_)

@@ -1,102 +1,125 @@
-//! Each kind of fault as its experiments in experiments/faults show it: held, and broken.
-//!
-//! One test for each experiment, so that they run side by side. Every file there must be in the list.
+//! The experiments of the fault catalogue, each run as a user would, and the plan that each comes to.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use chaos::docker::label;
-use serde_json::Value;
+use chaos::agent::wire::Kernel;
+use chaos::plan::inventory::Inventory;
 
-use super::docker::{CHAOS, connect};
+use super::run::ready_experiment;
+
+/// One test an experiment, so that they run side by side.
+macro_rules! catalogue {
+    ($($test:ident = $file:literal),* $(,)?) => {
+        const RUN: &[&str] = &[$($file),*];
+        $(#[tokio::test]
+        async fn $test() {
+            ready_experiment(concat!("faults/", $file)).await;
+        })*
+    };
+}
+
+catalogue! {
+    bandwidth_holds = "bandwidth.yaml",
+    bandwidth_fails = "bandwidth-broken.yaml",
+    blackhole_holds = "blackhole.yaml",
+    blackhole_fails = "blackhole-broken.yaml",
+    partition_holds = "partition.yaml",
+    partition_fails = "partition-broken.yaml",
+    corrupt_holds = "corrupt.yaml",
+    corrupt_fails = "corrupt-broken.yaml",
+    duplicate_holds = "duplicate.yaml",
+    duplicate_fails = "duplicate-broken.yaml",
+    flaky_holds = "flaky.yaml",
+    flaky_fails = "flaky-broken.yaml",
+    loss_holds = "loss.yaml",
+    loss_fails = "loss-broken.yaml",
+    loss_in_bursts_holds = "loss-bursts.yaml",
+    reorder_holds = "reorder.yaml",
+    reorder_fails = "reorder-broken.yaml",
+    reset_holds = "reset.yaml",
+    reset_fails = "reset-broken.yaml",
+    kill_holds = "kill.yaml",
+    kill_fails = "kill-broken.yaml",
+    stop_holds = "stop.yaml",
+    stop_fails = "stop-broken.yaml",
+    restart_holds = "restart.yaml",
+    restart_fails = "restart-broken.yaml",
+    remove_holds = "remove.yaml",
+    remove_fails = "remove-broken.yaml",
+    disconnect_holds = "disconnect.yaml",
+    disconnect_fails = "disconnect-broken.yaml",
+    cpu_holds = "cpu.yaml",
+    cpu_fails = "cpu-broken.yaml",
+    memory_holds = "memory.yaml",
+    memory_fails = "memory-broken.yaml",
+    processes_holds = "processes.yaml",
+    exec_holds = "exec.yaml",
+    cpu_burn_holds = "cpu-burn.yaml",
+    cpu_burn_fails = "cpu-burn-broken.yaml",
+    memory_fill_holds = "memory-fill.yaml",
+    memory_fill_fails = "memory-fill-broken.yaml",
+    processes_fill_holds = "processes-fill.yaml",
+    disk_holds = "disk.yaml",
+    clock_holds = "clock.yaml",
+    clock_fails = "clock-broken.yaml",
+}
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/faults")
 }
 
-/// Runs an experiment as its first line says it ends, and looks at what it left.
-async fn ends_as_it_says(name: &str) {
-    let file = folder().join(name);
-    let source = std::fs::read_to_string(&file).unwrap();
-    let mut lines = source.lines();
-    let header = lines.next().unwrap_or_default();
-    let expected: i32 = match header {
-        "# expect: exit 0 (held)" => 0,
-        "# expect: exit 1 (failed)" => 1,
-        other => panic!("{name} begins with `{other}`"),
-    };
-    assert!(lines.next().is_some_and(|line| line.starts_with("# ")), "{name} does not say what it teaches");
-
-    let place = tempfile::tempdir().unwrap();
-    let out = place.path().join("out");
-    let output = Command::new(CHAOS)
-        .args(["run", file.to_str().unwrap(), "--quiet", "--out", out.to_str().unwrap()])
-        .env("CHAOS_STATE_DIR", place.path().join("state"))
-        .env("NO_COLOR", "1")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let said =
-        format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(expected), "{name}: {said}");
-    let report: Value = serde_json::from_slice(&std::fs::read(out.join("report.json")).unwrap()).unwrap();
-    for fault in report["faults"].as_array().unwrap() {
-        assert_eq!(fault["proven"], true, "{name}: {fault:#}");
-    }
-    let run = report["run"].as_str().unwrap();
-    let left = connect().await.labelled(&[(label::RUN, run)]).await.unwrap();
-    let left: Vec<_> =
-        left.into_iter().filter(|one| one.role != label::ROLE_IMAGE).map(|one| one.name).collect();
-    assert_eq!(left, [""; 0], "{name} left something");
-    let ledgers = std::fs::read_dir(place.path().join("state/runs")).map_or(0, Iterator::count);
-    assert_eq!(ledgers, 0, "{name} left its ledger");
-}
-
-macro_rules! experiments {
-    ($($test:ident = $file:literal),* $(,)?) => {
-        const LISTED: &[&str] = &[$($file),*];
-        $(#[tokio::test]
-        async fn $test() {
-            ends_as_it_says($file).await;
-        })*
-    };
-}
-
-experiments! {
-    kill_holds = "kill.yaml",
-    kill_breaks = "kill-broken.yaml",
-    stop_holds = "stop.yaml",
-    stop_breaks = "stop-broken.yaml",
-    restart_holds = "restart.yaml",
-    restart_breaks = "restart-broken.yaml",
-    remove_holds = "remove.yaml",
-    remove_breaks = "remove-broken.yaml",
-    disconnect_holds = "disconnect.yaml",
-    disconnect_breaks = "disconnect-broken.yaml",
-    cpu_holds = "cpu.yaml",
-    cpu_breaks = "cpu-broken.yaml",
-    memory_holds = "memory.yaml",
-    memory_breaks = "memory-broken.yaml",
-    processes_holds = "processes.yaml",
-    exec_holds = "exec.yaml",
-    cpu_burn_holds = "cpu-burn.yaml",
-    cpu_burn_breaks = "cpu-burn-broken.yaml",
-    memory_fill_holds = "memory-fill.yaml",
-    memory_fill_breaks = "memory-fill-broken.yaml",
-    processes_fill_holds = "processes-fill.yaml",
-    disk_holds = "disk.yaml",
-    clock_holds = "clock.yaml",
-    clock_breaks = "clock-broken.yaml",
-}
-
-#[test]
-fn every_fault_experiment_is_run() {
+/// The names of the catalogue's experiments, sorted.
+fn names() -> Vec<String> {
     let mut names: Vec<_> = std::fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.ends_with(".yaml"))
         .collect();
     names.sort();
-    let missing: Vec<_> = names.iter().filter(|name| !LISTED.contains(&name.as_str())).collect();
+    names
+}
+
+#[test]
+fn every_experiment_of_the_catalogue_is_run() {
+    let missing: Vec<_> = names().into_iter().filter(|name| !RUN.contains(&name.as_str())).collect();
     assert!(missing.is_empty(), "{missing:?} are not run by any test");
+}
+
+/// A kernel that has what every engine needs, but no netem.
+fn kernel() -> Kernel {
+    Kernel {
+        ifb: true,
+        nft: true,
+        nft_owner: true,
+        nft_queue: true,
+        nfqueue: true,
+        tbf: true,
+        ..Kernel::none()
+    }
+}
+
+#[test]
+fn every_fault_comes_to_its_steps() {
+    for name in names() {
+        let input = chaos::spec::Input {
+            text: std::fs::read_to_string(folder().join(&name)).unwrap(),
+            ..Default::default()
+        };
+        let experiment = chaos::spec::parse(&input).unwrap();
+        let lab = &experiment.lab.as_ref().expect("the catalogue brings its labs").value;
+        let containers = chaos::lab::predicted(lab, &folder()).unwrap();
+        let plan =
+            chaos::plan::build(&experiment, &Inventory { containers, kernel: Some(kernel()) }).unwrap();
+        let text = plan.to_string();
+        // The faults with their steps: what comes before and after is the experiment's own text.
+        let steps: Vec<_> = text
+            .lines()
+            .skip_while(|line| *line != "phases")
+            .take_while(|line| *line != "notes")
+            .filter(|line| line.starts_with("    ") && !line.starts_with("    expects"))
+            .collect();
+        insta::with_settings!({ omit_expression => true }, {
+            insta::assert_snapshot!(format!("steps_of_{}", name.trim_end_matches(".yaml")), steps.join("\n"));
+        });
+    }
 }
