@@ -13,7 +13,7 @@ use crate::spec::decode::Mistakes;
 
 record! {
     /// Reads and writes on the file system that a folder of the target lies on, past its cache, over and over in a
-    /// file of 64 MiB that has no name and is gone when the phase ends. By a process of ours that enters the target's
+    /// file of 64 MiB at most that has no name and is gone when the phase ends. By a process of ours that enters the target's
     /// cgroup, so that limits on its I/O hold for both together. The device is everybody's who uses it.
     pub struct Io ("io") {
         /// The target.

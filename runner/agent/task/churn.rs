@@ -18,8 +18,8 @@ use crate::agent::wire::Engine;
 use crate::clock::mono_ns;
 use crate::spec::amount::ByteRate;
 
-/// The file that is written and read over and over: more than a device's own cache, little on a disk.
-const FILE_BYTES: u64 = 64 << 20;
+/// The largest file that is written and read over and over: more than a device's own cache, little on a disk.
+const MOST_FILE_BYTES: u64 = 64 << 20;
 /// Read or written at once.
 const PIECE_BYTES: usize = 256 << 10;
 /// What reads and writes past the cache must begin at a multiple of, in memory and in files.
@@ -38,6 +38,15 @@ pub struct Churn {
     pub read: Option<ByteRate>,
     /// How fast to write; nothing: don't.
     pub write: Option<ByteRate>,
+}
+
+impl Churn {
+    /// How large the file is: a second's work, so that it is soon there to be read, in whole pieces.
+    fn file_bytes(&self) -> u64 {
+        let rates = [self.read, self.write].into_iter().flatten();
+        let second = rates.map(ByteRate::bytes_per_s).min().unwrap_or(MOST_FILE_BYTES);
+        second.min(MOST_FILE_BYTES).next_multiple_of(PIECE_BYTES as u64)
+    }
 }
 
 fn name(tag: &str) -> String {
@@ -64,8 +73,9 @@ impl TaskKind for Churn {
             return Err(format!("`{}` is kept in memory: there is no device to keep busy", self.path));
         }
         let free = folder.space()?.free_bytes;
-        if free < 2 * FILE_BYTES {
-            return Err(format!("`{}` has {free} bytes free; reading and writing takes {FILE_BYTES}", self.path));
+        let takes = self.file_bytes();
+        if free < 2 * takes {
+            return Err(format!("`{}` has {free} bytes free; reading and writing takes {takes}", self.path));
         }
         hand::stage(tag, Task::Churn(self.clone()))
     }
@@ -102,17 +112,18 @@ impl Chore for Churn {
         let before = cgroup.io_bytes();
         let (task, shared) = (self.clone(), Arc::clone(&done));
         spawn("io", move || {
-            // It must be there before it can be read.
-            for offset in (0..FILE_BYTES).step_by(PIECE_BYTES) {
-                put(&file, offset, direct, &shared);
-            }
+            let len = task.file_bytes();
+            // It must be there before it can be read, but no faster than asked for.
+            let slowest = task.write.or(task.read).map_or(u64::MAX, ByteRate::bytes_per_s);
+            paced(slowest, len, Some(len), |offset| put(&file, offset, direct, &shared));
             if let Some(rate) = task.read {
                 let (file, done) = (Arc::clone(&file), Arc::clone(&shared));
+                let read = move || paced(rate.bytes_per_s(), len, None, |offset| get(&file, offset, direct, &done));
                 // Without it there is less pressure than asked for, which the counters show.
-                let _ = spawn("io-read", move || paced(rate, |offset| get(&file, offset, direct, &done)));
+                let _ = spawn("io-read", read);
             }
             match task.write {
-                Some(rate) => paced(rate, |offset| put(&file, offset, direct, &shared)),
+                Some(rate) => paced(rate.bytes_per_s(), len, None, |offset| put(&file, offset, direct, &shared)),
                 None => loop {
                     std::thread::park();
                 },
@@ -129,19 +140,20 @@ struct Done {
     errors: AtomicU64,
 }
 
-/// Has a piece at each offset of the file dealt with in turn, forever, so that `rate` is kept.
-fn paced(rate: ByteRate, mut piece: impl FnMut(u64)) {
-    let ns_per_piece = (PIECE_BYTES as f64 / rate.bytes_per_s() as f64 * 1e9) as u64;
+/// Has a piece at each offset of a file of `len` bytes dealt with in turn, so that the rate is kept: until so many
+/// bytes are done, or forever.
+fn paced(bytes_per_s: u64, len: u64, until: Option<u64>, mut piece: impl FnMut(u64)) {
+    let ns_per_piece = (PIECE_BYTES as f64 / bytes_per_s as f64 * 1e9) as u64;
     let mut due_ns = mono_ns();
-    let mut offset = 0;
-    loop {
+    let mut done = 0;
+    while until.is_none_or(|until| done < until) {
         let now_ns = mono_ns();
         if now_ns < due_ns {
             std::thread::sleep(SLEEP.min(Duration::from_nanos(due_ns - now_ns)));
             continue;
         }
-        piece(offset);
-        offset = (offset + PIECE_BYTES as u64) % FILE_BYTES;
+        piece(done % len);
+        done += PIECE_BYTES as u64;
         due_ns = due_ns.max(now_ns.saturating_sub(MOST_OWED_NS)) + ns_per_piece;
     }
 }
