@@ -7,8 +7,8 @@ mod it {
     mod catalogue;
     mod docker;
     mod docker_errors;
-    mod inside;
     mod impair;
+    mod inside;
     mod lab;
     mod layering;
     mod load;

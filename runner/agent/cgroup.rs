@@ -64,9 +64,8 @@ impl Cgroup {
         for hierarchy in hierarchies {
             let door = door(&self.at, hierarchy);
             // Zero is whoever writes it.
-            fs::write(&door, "0").map_err(|error| {
-                format!("could not enter the target's cgroup ({hierarchy}): {error}")
-            })?;
+            fs::write(&door, "0")
+                .map_err(|error| format!("could not enter the target's cgroup ({hierarchy}): {error}"))?;
         }
         Ok(())
     }

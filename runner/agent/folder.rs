@@ -82,7 +82,10 @@ impl Folder {
             seen.assume_init()
         };
         if seen.f_flag & libc::ST_RDONLY != 0 {
-            return Err(format!("`{}` of the target is read-only: name a folder that it can write to", self.path));
+            return Err(format!(
+                "`{}` of the target is read-only: name a folder that it can write to",
+                self.path
+            ));
         }
         Ok(Space {
             used_bytes: (seen.f_blocks - seen.f_bfree) * seen.f_frsize,
@@ -109,8 +112,11 @@ impl Folder {
         let nameless = open(self.fd.as_raw_fd(), ".", libc::O_TMPFILE | libc::O_RDWR);
         nameless
             .or_else(|_| {
-                let made =
-                    open(self.fd.as_raw_fd(), name, libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_RDWR)?;
+                let made = open(
+                    self.fd.as_raw_fd(),
+                    name,
+                    libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_RDWR,
+                )?;
                 self.unlink(name)?;
                 Ok(made)
             })

@@ -214,7 +214,9 @@ pub fn kill_left(tag: &str) -> Result<u32, String> {
     }
     let until = Instant::now() + GONE;
     for process in &left {
-        while processes::look(process.pid).is_some_and(|now| now.started == process.started && now.state != 'Z') {
+        while processes::look(process.pid)
+            .is_some_and(|now| now.started == process.started && now.state != 'Z')
+        {
             if Instant::now() > until {
                 return Err(format!("process {} of ours does not end", process.pid));
             }

@@ -53,7 +53,8 @@ pub fn stopped<T: Send>(
         process.let_go();
         done
     };
-    std::thread::scope(|scope| scope.spawn(one).join()).unwrap_or_else(|_| Err("a look at a process failed".into()))
+    std::thread::scope(|scope| scope.spawn(one).join())
+        .unwrap_or_else(|_| Err("a look at a process failed".into()))
 }
 
 impl Stopped {
@@ -151,7 +152,7 @@ fn step(thread: i32, signal: &mut i32) -> Result<bool, String> {
         Some(another) => {
             // SAFETY: no pointers.
             unsafe { libc::syscall(libc::SYS_tkill, thread, another) };
-        },
+        }
     }
     Ok(true)
 }

@@ -60,7 +60,8 @@ impl Parameters {
 
     /// The parameters at the beginning of code that was written.
     pub fn read(bytes: &[u8]) -> Option<Self> {
-        let mut words = bytes.chunks_exact(8).map(|word| i64::from_le_bytes(word.try_into().expect("eight bytes")));
+        let mut words =
+            bytes.chunks_exact(8).map(|word| i64::from_le_bytes(word.try_into().expect("eight bytes")));
         let mut next = || words.next();
         Some(Self {
             real: Skew { offset_ns: next()?, since_ns: next()?, drift: next()? },

@@ -59,10 +59,14 @@ impl Image {
     /// It is not as we know vDSOs, for people.
     pub fn own() -> Result<Self, String> {
         let pid = std::process::id().cast_signed();
-        let (start, len) = mapped(pid).ok_or("this kernel gives processes no vDSO: clocks can't be skewed")?;
+        let (start, len) =
+            mapped(pid).ok_or("this kernel gives processes no vDSO: clocks can't be skewed")?;
         let mut pristine = vec![0; len];
-        let memory = fs::File::open("/proc/self/mem").map_err(|error| format!("could not read memory: {error}"))?;
-        memory.read_exact_at(&mut pristine, start).map_err(|error| format!("could not read the vDSO: {error}"))?;
+        let memory =
+            fs::File::open("/proc/self/mem").map_err(|error| format!("could not read memory: {error}"))?;
+        memory
+            .read_exact_at(&mut pristine, start)
+            .map_err(|error| format!("could not read the vDSO: {error}"))?;
         Self::of(pristine)
     }
 
@@ -77,7 +81,9 @@ impl Image {
         for (name, within) in code.functions {
             match symbol(&pristine, name) {
                 // One that starts across two words could not be written at once.
-                Some(at) if at % WORD_BYTES <= WORD_BYTES - JUMP_BYTES => drop(jumps.insert(at, cave + within)),
+                Some(at) if at % WORD_BYTES <= WORD_BYTES - JUMP_BYTES => {
+                    drop(jumps.insert(at, cave + within))
+                }
                 Some(_) => return Err(format!("`{name}` is oddly placed in this kernel's vDSO")),
                 None => return Err(format!("this kernel's vDSO has no `{name}`: clocks can't be skewed")),
             }
@@ -150,7 +156,8 @@ impl Place {
         let mut busy = Ok(false);
         for number in 0..TRIES {
             let stack_bytes = if number < TRIES_WITH_STACKS { STACK_BYTES } else { 0 };
-            busy = ptrace::stopped(self.pid, |process| self.make_stopped(process, image, wanted, stack_bytes));
+            busy =
+                ptrace::stopped(self.pid, |process| self.make_stopped(process, image, wanted, stack_bytes));
             match busy {
                 Ok(true) => std::thread::sleep(BREATH),
                 _ => break,
@@ -182,7 +189,9 @@ impl Place {
             return Ok(true);
         }
         // All threads are stopped: none sees a half of it.
-        for (index, (word, now)) in wanted.chunks_exact(WORD_BYTES).zip(seen.chunks_exact(WORD_BYTES)).enumerate() {
+        for (index, (word, now)) in
+            wanted.chunks_exact(WORD_BYTES).zip(seen.chunks_exact(WORD_BYTES)).enumerate()
+        {
             if word != now {
                 let word = u64::from_le_bytes(word.try_into().expect("a word has eight bytes"));
                 process.write(self.start + (index * WORD_BYTES) as u64, word)?;
@@ -206,7 +215,8 @@ impl Place {
             // A signal's handler returns to where the thread was.
             let len = process.read(position.stack, &mut stack).unwrap_or_default();
             let words = stack[..len].chunks_exact(WORD_BYTES);
-            let mut words = words.map(|word| u64::from_le_bytes(word.try_into().expect("a word has eight bytes")));
+            let mut words =
+                words.map(|word| u64::from_le_bytes(word.try_into().expect("a word has eight bytes")));
             if words.any(between) {
                 return Ok(true);
             }

@@ -32,7 +32,9 @@ impl Docker {
         let driver = info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default();
         if !matches!(driver.as_str(), "systemd" | "cgroupfs") {
             return Err(Error::environment("this Docker keeps its containers in no cgroups of their own")
-                .hint("run Docker with systemd or as root; a rootless Docker without delegation has no limits"));
+                .hint(
+                    "run Docker with systemd or as root; a rootless Docker without delegation has no limits",
+                ));
         }
         let version = info.cgroup_version.map(|version| version.to_string()).unwrap_or_default();
         let layout = Layout { systemd: driver == "systemd", unified: version == "2" };
@@ -48,7 +50,10 @@ impl Docker {
                     named => format!("{ROOT}/{named}{path}"),
                 };
                 let procs = format!("{from}/cgroup.procs");
-                [mount(from, view(AT.as_ref(), hierarchy), true), mount(procs, door(AT.as_ref(), hierarchy), false)]
+                [
+                    mount(from, view(AT.as_ref(), hierarchy), true),
+                    mount(procs, door(AT.as_ref(), hierarchy), false),
+                ]
             })
             .collect())
     }

@@ -78,7 +78,9 @@ impl FaultKind for Clock {
     }
 
     fn proven(&self, evidence: &[Evidence]) -> bool {
-        counted(evidence).iter().any(|counted| counted.get("skewed_processes").is_some_and(|count| *count > 0))
+        counted(evidence)
+            .iter()
+            .any(|counted| counted.get("skewed_processes").is_some_and(|count| *count > 0))
     }
 
     fn check(&self, mistakes: &mut Mistakes) {
@@ -91,16 +93,21 @@ impl FaultKind for Clock {
         }
         if let Some(offset) = &self.offset {
             if offset.as_ns() == 0 {
-                mistakes.add(offset.span, "`offset` must not be zero", "write a duration such as `5m` or `-1h`");
+                mistakes.add(
+                    offset.span,
+                    "`offset` must not be zero",
+                    "write a duration such as `5m` or `-1h`",
+                );
             }
             if offset.as_ns().unsigned_abs() > LARGEST_JUMP_NS {
                 mistakes.add(offset.span, "`offset` is more than 50 years", "write a shorter one");
             }
         }
-        if let Some(drift) = self.drift.as_ref().filter(|drift| {
-            drift.per_s() == 0.0 || !DRIFT_PER_S.contains(&drift.per_s())
-        }) {
-            let message = format!("`drift` must be from -900000ppm to 1000000ppm and not zero, got `{}`", drift.value);
+        if let Some(drift) =
+            self.drift.as_ref().filter(|drift| drift.per_s() == 0.0 || !DRIFT_PER_S.contains(&drift.per_s()))
+        {
+            let message =
+                format!("`drift` must be from -900000ppm to 1000000ppm and not zero, got `{}`", drift.value);
             mistakes.add(drift.span, message, "write one such as `500ppm`");
         }
         if let Some(every) = &self.every {
@@ -109,7 +116,11 @@ impl FaultKind for Clock {
                 mistakes.add(every.span, message, "write a duration such as `5s`");
             }
             if self.offset.is_none() {
-                mistakes.add(every.span, "`every` repeats an `offset`, and there is none", "add `offset: 1m`");
+                mistakes.add(
+                    every.span,
+                    "`every` repeats an `offset`, and there is none",
+                    "add `offset: 1m`",
+                );
             }
         }
     }

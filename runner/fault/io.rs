@@ -66,7 +66,11 @@ impl FaultKind for Io {
 
     fn check(&self, mistakes: &mut Mistakes) {
         if self.read.is_none() && self.write.is_none() {
-            mistakes.add(self.on.span, "`io` needs `read` or `write`", "write `write: 20MiB/s`, or `read: 20MiB/s`");
+            mistakes.add(
+                self.on.span,
+                "`io` needs `read` or `write`",
+                "write `write: 20MiB/s`, or `read: 20MiB/s`",
+            );
         }
         if !self.path.starts_with('/') {
             mistakes.add(

@@ -76,9 +76,10 @@ fn faults_inside_that_contradict_themselves_are_refused() {
         let mut mistakes = Mistakes::default();
         fault(text).kind().check(&mut mistakes);
         assert!(!mistakes.list.is_empty(), "{text} was accepted");
-        let list = mistakes.list.into_iter().map(|problem| {
-            format!("  {}\n  hint: {}", problem.message, problem.hint.unwrap_or_default())
-        });
+        let list = mistakes
+            .list
+            .into_iter()
+            .map(|problem| format!("  {}\n  hint: {}", problem.message, problem.hint.unwrap_or_default()));
         format!("{text}\n{}", list.collect::<Vec<_>>().join("\n"))
     });
     insta::assert_snapshot!("mistaken", said.collect::<Vec<_>>().join("\n"));

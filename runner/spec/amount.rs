@@ -337,7 +337,9 @@ mod tests {
         for text in ["100", "all"] {
             assert_eq!(text.parse::<Room>().map(|room| room.to_string()), Ok(text.into()));
         }
-        assert!("--1h".parse::<Shift>().is_err() && "5".parse::<Drift>().is_err() && "0".parse::<Room>().is_err());
+        assert!(
+            "--1h".parse::<Shift>().is_err() && "5".parse::<Drift>().is_err() && "0".parse::<Room>().is_err()
+        );
         for text in ["", "0", "-1", "1 core", "101%", "inf"] {
             assert!(text.parse::<CpuAmount>().is_err(), "{text}");
         }

@@ -55,7 +55,8 @@ impl Agent {
     async fn arm(&mut self, task: &Task) -> Outcome {
         let tasks = BTreeMap::from([(0, task.clone())]);
         let deadline_ns = 600_000_000_000;
-        self.ask(Command::Arm { tag: TAG.into(), impairments: Vec::new(), tasks, engine: None, deadline_ns }).await
+        self.ask(Command::Arm { tag: TAG.into(), impairments: Vec::new(), tasks, engine: None, deadline_ns })
+            .await
     }
 
     async fn fire(&mut self, task: &Task) {
@@ -93,7 +94,8 @@ async fn ahead_s(docker: &Docker, target: &Found) -> i64 {
     stream.write_all(b"GET /health HTTP/1.1\r\nhost: store\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
-    let date = answer.lines().find_map(|line| line.strip_prefix("date: ")).unwrap_or_else(|| panic!("{answer}"));
+    let date =
+        answer.lines().find_map(|line| line.strip_prefix("date: ")).unwrap_or_else(|| panic!("{answer}"));
     let theirs = jiff::fmt::rfc2822::parse(date).unwrap().timestamp();
     theirs.as_second() - jiff::Timestamp::now().as_second()
 }
@@ -199,10 +201,8 @@ fn a_file_system_is_filled_and_emptied_however_the_agent_ends() {
         another.fire(&task).await;
         assert_eq!(another.counted().await["free_bytes_before"], before, "it was not emptied");
         another.undo().await;
-        let read_only = Task::Disk(Disk {
-            path: "/".into(),
-            level: chaos::spec::amount::DiskLevel::Leave(10_000_000),
-        });
+        let read_only =
+            Task::Disk(Disk { path: "/".into(), level: chaos::spec::amount::DiskLevel::Leave(10_000_000) });
         let refused = another.arm(&read_only).await;
         assert!(matches!(&refused, Outcome::Error(why) if why.contains("read-only")), "{refused:?}");
     });
@@ -262,6 +262,7 @@ fn the_first_process_gets_only_signals_that_it_handles() {
             "{refused:?}"
         );
         agent.fire(&signal(15)).await;
-        eventually(async || docker.state(&target.id).await.unwrap().filter(|state| state.pid.is_none())).await;
+        eventually(async || docker.state(&target.id).await.unwrap().filter(|state| state.pid.is_none()))
+            .await;
     });
 }

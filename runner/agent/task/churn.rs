@@ -118,12 +118,15 @@ impl Chore for Churn {
             paced(slowest, len, Some(len), |offset| put(&file, offset, direct, &shared));
             if let Some(rate) = task.read {
                 let (file, done) = (Arc::clone(&file), Arc::clone(&shared));
-                let read = move || paced(rate.bytes_per_s(), len, None, |offset| get(&file, offset, direct, &done));
+                let read =
+                    move || paced(rate.bytes_per_s(), len, None, |offset| get(&file, offset, direct, &done));
                 // Without it there is less pressure than asked for, which the counters show.
                 let _ = spawn("io-read", read);
             }
             match task.write {
-                Some(rate) => paced(rate.bytes_per_s(), len, None, |offset| put(&file, offset, direct, &shared)),
+                Some(rate) => {
+                    paced(rate.bytes_per_s(), len, None, |offset| put(&file, offset, direct, &shared))
+                }
                 None => loop {
                     std::thread::park();
                 },
@@ -163,7 +166,8 @@ fn put(file: &File, offset: u64, direct: bool, done: &Done) {
     let piece = aligned(&mut buffer);
     // Never the same, for devices that know.
     piece[..8].copy_from_slice(&mono_ns().to_le_bytes());
-    let written = file.write_all_at(piece, offset).and_then(|()| if direct { Ok(()) } else { file.sync_data() });
+    let written =
+        file.write_all_at(piece, offset).and_then(|()| if direct { Ok(()) } else { file.sync_data() });
     note(written.is_ok(), &done.written_bytes, done);
 }
 

@@ -48,7 +48,8 @@ impl TaskKind for Crowd {
     }
 
     fn summary(&self) -> String {
-        let count = self.count.map_or("as many threads as it may have".into(), |count| format!("{count} threads"));
+        let count =
+            self.count.map_or("as many threads as it may have".into(), |count| format!("{count} threads"));
         format!("start {count}")
     }
 
@@ -101,7 +102,8 @@ struct Crowding {
 impl Doing for Crowding {
     fn counted(&mut self) -> BTreeMap<String, u64> {
         let mut counted = BTreeMap::from([("started_threads".into(), self.started.load(Ordering::Relaxed))]);
-        let of_target = [("target_pids", self.cgroup.pids()), ("target_pids_limit", self.cgroup.pids_limit())];
+        let of_target =
+            [("target_pids", self.cgroup.pids()), ("target_pids_limit", self.cgroup.pids_limit())];
         counted.extend(of_target.into_iter().filter_map(|(name, value)| Some((name.into(), value?))));
         counted
     }

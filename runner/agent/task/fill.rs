@@ -41,7 +41,8 @@ impl Fill {
         match (self.level, cgroup.memory_limit_bytes()) {
             (MemoryAmount::Bytes(bytes), None) => Ok(bytes),
             (MemoryAmount::Bytes(bytes), Some(limit)) if bytes > limit => Err(format!(
-                "its memory limit is {limit} bytes, less than {}: that can't be filled", self.level
+                "its memory limit is {limit} bytes, less than {}: that can't be filled",
+                self.level
             )),
             (level, Some(limit)) => Ok(level.of(limit)),
             (MemoryAmount::Share(_), None) => {
@@ -74,9 +75,9 @@ impl TaskKind for Fill {
     }
 
     fn summary(&self) -> String {
-        let rate = self.rate_bytes_per_s.map_or(String::new(), |rate| {
-            format!(" at {}/s", crate::spec::amount::size_text(rate))
-        });
+        let rate = self
+            .rate_bytes_per_s
+            .map_or(String::new(), |rate| format!(" at {}/s", crate::spec::amount::size_text(rate)));
         let hold = self.hold.map_or(String::new(), |hold| format!(" for {hold}"));
         format!("fill memory to {}{rate}{hold}", self.level)
     }

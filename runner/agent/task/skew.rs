@@ -61,7 +61,8 @@ impl Skew {
 
 /// What marks our code as this tag's (FNV-1a).
 fn owner(tag: &str) -> u64 {
-    tag.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    tag.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// Both kinds of clock now, in nanoseconds.
@@ -94,7 +95,10 @@ impl TaskKind for Skew {
             let kind = Vdso::of(process.pid, &image).and_then(|place| place.kind(&image));
             match kind {
                 Some(Kind::Skewed(_)) => {
-                    return Err(format!("the clock of process {} ({}) is skewed already", process.pid, process.name));
+                    return Err(format!(
+                        "the clock of process {} ({}) is skewed already",
+                        process.pid, process.name
+                    ));
                 }
                 Some(Kind::Pristine) => reached += 1,
                 // Counted when it is fired.
@@ -184,7 +188,8 @@ impl State {
     fn look(&mut self, wanted: &[u8]) -> Result<(), String> {
         let all = processes::all()?;
         self.counted.looks += 1;
-        self.seen.retain(|pid, (started, _)| all.iter().any(|one| one.pid == *pid && one.started == *started));
+        self.seen
+            .retain(|pid, (started, _)| all.iter().any(|one| one.pid == *pid && one.started == *started));
         self.counted.failed.retain(|pid| all.iter().any(|one| one.pid == *pid));
         for process in all.iter().filter(|process| process.state != 'Z') {
             self.look_at(process, wanted);
