@@ -8,6 +8,7 @@ mod it {
     mod docker;
     mod docker_errors;
     mod impair;
+    mod inside;
     mod lab;
     mod layering;
     mod load;

@@ -98,6 +98,10 @@ choice! {
         Host = "host",
         /// Our agent, beside the target's own processes.
         Agent = "agent",
+        /// A process of our agent's that enters the target's own cgroup.
+        Cgroup = "cgroup",
+        /// Code of ours in the vDSO of the target's processes.
+        Vdso = "vdso",
     }
 }
 
