@@ -15,6 +15,7 @@ use crate::agent::wire::{Command, Outcome};
 use crate::docker::{AgentSpec, Docker, label};
 use crate::error::{Error, Exit, Result};
 use crate::fault::step::Op;
+use crate::hold;
 use crate::inject::{Link, agent_name};
 use crate::lab;
 use crate::ledger::{Debt, Ledger};
@@ -162,7 +163,42 @@ pub async fn everything(docker: &Docker, ledger: &mut Ledger) -> Vec<Healed> {
             healed.push(Healed { step: None, line: "lab taken down".into(), failed });
         }
     }
+    // Last: what is not healed is not to be had yet.
+    if healed.iter().all(|healed| healed.failed.is_none())
+        && let Err(error) = hold::release(docker, &run).await
+    {
+        healed.push(Healed { step: None, line: "its holds".into(), failed: Some(error.to_string()) });
+    }
     healed
+}
+
+/// How long a daemon that is away, as while it is restarted, is waited for.
+const AWAY_LIMIT: Duration = Duration::from_secs(30);
+/// How often what failed is tried again with a daemon that answers: it may have come back only just.
+const TRIES: u32 = 3;
+/// How long to wait between.
+const BETWEEN_TRIES: Duration = Duration::from_millis(300);
+
+/// As [`everything`], waiting for a daemon that is away and trying again what failed.
+pub async fn patiently(docker: &Docker, ledger: &mut Ledger) -> Vec<Healed> {
+    let until = tokio::time::Instant::now() + AWAY_LIMIT;
+    let mut whole = Vec::new();
+    let mut tries = 0;
+    loop {
+        let (failed, done): (Vec<_>, Vec<_>) =
+            everything(docker, ledger).await.into_iter().partition(|healed| healed.failed.is_some());
+        whole.extend(done);
+        tries += 1;
+        if failed.is_empty() || tries >= TRIES {
+            whole.extend(failed);
+            return whole;
+        }
+        tokio::time::sleep(BETWEEN_TRIES).await;
+        while !docker.answers().await && tokio::time::Instant::now() < until {
+            tries = 0;
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
+    }
 }
 
 async fn undo_debts(docker: &Docker, run: &str, debts: Vec<(u32, Debt)>) -> (Vec<u32>, Vec<Healed>) {

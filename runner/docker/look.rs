@@ -23,6 +23,8 @@ pub struct Found {
     pub container: Container,
     /// Its addresses in all networks, IPv4 and IPv6, sorted; of the container whose network it shares.
     pub addresses: Vec<IpAddr>,
+    /// The id of the container whose network it shares, if it does.
+    pub shares: Option<String>,
     /// The run it was made for.
     pub run: Option<String>,
     /// Its role in that run.
@@ -186,14 +188,14 @@ impl Docker {
         Ok(published.collect())
     }
 
-    /// What happens to containers from now on. Ends when the connection does.
+    /// What happens to containers, and to volumes by their names, from now on. Ends when the connection does.
     pub fn events(&self) -> BoxStream<'static, ContainerEvent> {
         // The daemon replays what happened since; without it, events before the answer's head are lost.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let since = self.endpoint.socket().map(|_| format!("{}.{:09}", now.as_secs(), now.subsec_nanos()));
         let options = query::EventsOptions {
             since,
-            filters: Some(HashMap::from([("type".into(), vec!["container".into()])])),
+            filters: Some(HashMap::from([("type".into(), vec!["container".into(), "volume".into()])])),
             ..Default::default()
         };
         let events = self.api.events(Some(options));
@@ -290,14 +292,17 @@ fn found_of(container: api::ContainerInspectResponse) -> (Found, Option<String>)
             networks,
             restart_policy: if policy.is_empty() { "no".into() } else { policy },
             host_network: mode == "host",
+            held_by: None,
             protected: labels.get(label::PROTECT).is_some_and(|value| value == "true"),
             labels: labels.clone(),
         },
         addresses,
+        shares: mode.strip_prefix("container:").map(str::to_owned),
         run: label(label::RUN),
         role: label(label::ROLE),
     };
-    (found, mode.strip_prefix("container:").map(str::to_owned))
+    let shares = found.shares.clone();
+    (found, shares)
 }
 
 /// Where a binding is reached: through loopback where it is bound to every address.

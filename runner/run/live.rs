@@ -10,6 +10,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::scribe::Scribe;
 use super::seek::Seek;
+use super::spending::Spending;
+use super::vitals::Vitals;
 use super::watch::{ProbeAnswers, Watch};
 use crate::error::{Error, Exit, Result};
 use crate::event::{Event, Evidence, SteadyWhy};
@@ -61,6 +63,8 @@ pub(super) struct Live<'r> {
     pub happenings: mpsc::Receiver<Happening>,
     pub run: &'r str,
     probes: ProbeAnswers,
+    vitals: Vitals<'r>,
+    spending: Spending<'r>,
     /// Steps in effect, in the order applied, with their ledger keys.
     active: Vec<(u32, Option<u32>)>,
     /// Steps whose container we stopped ourselves: its end is no news.
@@ -88,6 +92,7 @@ impl<'r> Live<'r> {
         injector: Injector,
         generator: Option<Generator>,
         happenings: mpsc::Receiver<Happening>,
+        vitals: Vitals<'r>,
     ) -> Self {
         Self {
             plan,
@@ -98,6 +103,8 @@ impl<'r> Live<'r> {
             happenings,
             run,
             probes: BTreeMap::new(),
+            vitals,
+            spending: Spending::new(plan),
             active: Vec::new(),
             killed: BTreeSet::new(),
             interrupts: 0,
@@ -367,6 +374,7 @@ impl<'r> Live<'r> {
             Happening::Container { id, action, signal } => return self.container(&id, action, signal),
             Happening::Probe { probe, answer } => {
                 self.probes.insert(probe.clone(), answer.ok);
+                self.vitals.answered(&probe, answer.ok);
                 self.scribe.note(Event::Probe {
                     probe,
                     ok: answer.ok,
@@ -389,6 +397,7 @@ impl<'r> Live<'r> {
                 self.scribe.note(Event::Evidence { step: *step, evidence })?;
             }
         }
+        self.vitals.happened(&name, &action);
         let (died, started) = (action == "die", action == "start");
         self.scribe.note(Event::Container { container: name.clone(), action })?;
         if started {
@@ -421,6 +430,7 @@ impl<'r> Live<'r> {
         let now_ns = self.scribe.now_ns();
         let intervals = self.generator.as_ref().map(Generator::drain).unwrap_or_default();
         for interval in intervals {
+            self.spending.take(&interval);
             if let Some(seek) = &mut self.seek {
                 seek.take(&interval);
             }
@@ -432,7 +442,9 @@ impl<'r> Live<'r> {
             }
         }
         let watch = Watch { plan: self.plan, generator: self.generator.as_ref() };
-        let guards = watch.guards(now_ns);
+        let mut guards = watch.guards(now_ns);
+        guards.extend(self.vitals.guards());
+        guards.extend(self.spending.exceeded(now_ns));
         let fired: Vec<_> = guards.iter().filter(|guard| guard.holds == Some(true)).cloned().collect();
         if now_ns >= self.last_tick_ns + TICK_EVERY_NS {
             self.last_tick_ns = now_ns;

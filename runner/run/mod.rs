@@ -8,6 +8,8 @@ pub mod adhoc;
 mod live;
 mod scribe;
 mod seek;
+mod spending;
+mod vitals;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,21 +24,24 @@ use crate::docker::{Docker, Facts, Found};
 use crate::error::{Error, Exit, Problems, Result};
 use crate::event::{self, Event, Started};
 use crate::fault::step::{Op, Peer, Step};
+use crate::halt;
+use crate::hold::{self, Claim};
 use crate::inject::{Bound, Injector, News};
 use crate::journal::{self, Writer};
 use crate::lab;
 use crate::ledger::{self, Debt, Ledger};
 use crate::load::{Endpoints, Generator, Setup};
 use crate::output::{Concluded, RUNS, conclude};
-use crate::plan::inventory::Inventory;
-use crate::plan::{Plan, Refusal};
+use crate::plan::inventory::{Container, Inventory};
+use crate::plan::{Plan, Refusal, limits as plan_limits};
 use crate::recover;
-use crate::spec::{Experiment, Steady};
+use crate::spec::{Experiment, Guard, Probe, Steady};
 use crate::units::Duration;
 use crate::view::View;
 use crate::warden::Warden;
 use live::{Happening, Live, broke};
 use scribe::Scribe;
+use vitals::Vitals;
 
 /// An agent undoes its steps this long after the longest its phase may take, whatever happens to us.
 const DEADLINE_SLACK: Duration = Duration::from_s(30);
@@ -91,7 +96,12 @@ pub async fn inventory(
     let containers = match (&experiment.lab, docker) {
         (Some(lab), _) => lab::predicted(&lab.value, folder_of(file))?,
         (None, Some((docker, _))) => {
-            docker.containers().await?.into_iter().map(|found| found.container).collect()
+            let (found, holders) = tokio::try_join!(docker.containers(), hold::holders(docker))?;
+            let held = |one: Found| Container {
+                held_by: holders.get(&one.id).map(|run| run.escape_debug().to_string()),
+                ..one.container
+            };
+            found.into_iter().map(held).collect()
         }
         (None, None) => Vec::new(),
     };
@@ -106,6 +116,7 @@ fn folder_of(file: &Path) -> &Path {
 /// in the judgement.
 pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Result<Concluded> {
     let docker = Docker::connect().await?;
+    halt::refuse(&docker).await?;
     let recovered = recover::dead_runs(&docker, &ledger::state_dir(), None).await?;
     let facts = docker.facts().await?;
     let inventory = inventory(experiment, Some((&docker, &facts)), &options.file).await?;
@@ -221,8 +232,12 @@ impl Stage<'_> {
         // The user may lose patience as early as here.
         let signals = forward_signals(sender.clone())?;
         let endpoints = self.lab_up(scribe, ledger).await?;
-        let bound = self.bind().await?;
-        let events = self.forward_container_events(&bound, sender.clone());
+        let (bound, claims) = self.bind().await?;
+        let events = self.forward_events(&bound, sender.clone());
+        // Looked at after the events are listened to, so that no halt falls between.
+        halt::refuse(self.docker).await?;
+        hold::take(self.docker, self.run, &claims).await?;
+        let vitals = Vitals::look(self.docker, self.plan, &bound).await?;
         let longest = self.plan.phases.iter().map(|phase| phase.longest).max().unwrap_or_default();
         let news = forward_news(sender.clone());
         let mut injector =
@@ -245,7 +260,7 @@ impl Stage<'_> {
             Some(Generator::start(&self.plan.loads, &endpoints, self.clock, self.setup).await?)
         };
         let probes = start_probes(self.plan, &endpoints, &sender);
-        let live = Live::new(self.plan, self.run, scribe, ledger, injector, generator, happenings);
+        let live = Live::new(self.plan, self.run, scribe, ledger, injector, generator, happenings, vitals);
         let ended = live.run().await;
         for task in probes.into_iter().chain([signals, events]) {
             task.abort();
@@ -266,8 +281,8 @@ impl Stage<'_> {
         Ok(up.endpoints)
     }
 
-    /// Finds the plan's containers on the daemon.
-    async fn bind(&self) -> Result<BTreeMap<String, Bound>> {
+    /// Finds the plan's containers on the daemon, and says which of them the run must have for itself.
+    async fn bind(&self) -> Result<(BTreeMap<String, Bound>, BTreeSet<Claim>)> {
         let found = self.docker.containers().await?;
         let ours = |found: &&Found| match &self.plan.lab {
             Some(_) => found.run.as_deref() == Some(self.run),
@@ -275,7 +290,22 @@ impl Stage<'_> {
         };
         let by_name: BTreeMap<_, _> =
             found.iter().filter(ours).map(|found| (found.container.name.as_str(), found)).collect();
-        let mut bound = BTreeMap::new();
+        let hit: BTreeSet<&str> = self
+            .plan
+            .faults
+            .iter()
+            .flat_map(|fault| &fault.steps)
+            .map(|step| step.container.as_str())
+            .collect();
+        // Checked when planning; a service may have lost containers since.
+        let there: Vec<Container> = found.iter().filter(ours).map(|found| found.container.clone()).collect();
+        let Plan { limits, phases, faults, .. } = self.plan;
+        if let Some(excess) = plan_limits::shares(limits, phases, faults, &there).1.into_iter().next() {
+            return Err(
+                Error::environment(format!("as things are now, {}", excess.message)).hint(excess.hint)
+            );
+        }
+        let (mut bound, mut claims) = (BTreeMap::new(), BTreeSet::new());
         for name in wanted(self.plan) {
             if found.iter().filter(ours).filter(|found| found.container.name == name).count() > 1 {
                 return Err(Error::environment(format!("two containers are called {name}"))
@@ -288,26 +318,50 @@ impl Stage<'_> {
             if found.container.protected {
                 return Err(Error::environment(format!("container {name} is labelled chaos.protect=true")));
             }
+            if hit.contains(name.as_str()) {
+                // Who shares another's network would be impaired with it.
+                let ids = std::iter::once(found.id.clone()).chain(found.shares.clone());
+                claims.extend(ids.map(|id| Claim { id, name: name.clone() }));
+            }
             bound.insert(name, Bound { id: found.id.clone(), addresses: found.addresses.clone() });
         }
-        Ok(bound)
+        Ok((bound, claims))
     }
 
-    fn forward_container_events(
+    /// Tells the loop what happens to the run's containers, and when runs are halted. Goes on when the daemon is
+    /// back after it was away.
+    fn forward_events(
         &self,
         bound: &BTreeMap<String, Bound>,
         happenings: mpsc::Sender<Happening>,
     ) -> tokio::task::JoinHandle<()> {
+        /// How long a daemon that closed the connection is left alone.
+        const AGAIN_AFTER: std::time::Duration = std::time::Duration::from_millis(200);
         let ids: BTreeSet<String> = bound.values().map(|bound| bound.id.clone()).collect();
-        let mut events = self.docker.events();
+        let docker = self.docker.clone();
+        let mut events = docker.events();
         tokio::spawn(async move {
-            while let Some(event) = events.next().await {
-                if ids.contains(&event.id) {
-                    let signal = event.attributes.get("signal").cloned();
-                    let happening = Happening::Container { id: event.id, action: event.action, signal };
+            loop {
+                while let Some(event) = events.next().await {
+                    let happening = if ids.contains(&event.id) {
+                        let signal = event.attributes.get("signal").cloned();
+                        Happening::Container { id: event.id, action: event.action, signal }
+                    } else if event.id == halt::MARK && event.action == "create" {
+                        Happening::Interrupt("chaos halt")
+                    } else {
+                        continue;
+                    };
                     if happenings.send(happening).await.is_err() {
                         return;
                     }
+                }
+                tokio::time::sleep(AGAIN_AFTER).await;
+                events = docker.events();
+                // The lever may have been pulled while nobody told us.
+                if let Ok(Some(_)) = halt::look(&docker).await
+                    && happenings.send(Happening::Interrupt("chaos halt")).await.is_err()
+                {
+                    return;
                 }
             }
         })
@@ -317,7 +371,7 @@ impl Stage<'_> {
     async fn clear(&self, scribe: &mut Scribe, ledger: &mut Ledger) -> Result<()> {
         let lab = self.plan.lab.is_some() && !self.keep;
         let asked_ns = scribe.now_ns();
-        for healed in crate::heal::everything(self.docker, ledger).await {
+        for healed in crate::heal::patiently(self.docker, ledger).await {
             match (healed.step, healed.failed) {
                 (Some(step), Some(why)) => {
                     scribe.note(Event::Unhealed { step, why, command: crate::heal::command(self.run) })?;
@@ -362,7 +416,7 @@ fn lab_endpoints(endpoints: &BTreeMap<String, String>) -> Result<Endpoints> {
 
 /// The containers a plan acts on or filters by.
 fn wanted(plan: &Plan) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
+    let mut names: BTreeSet<String> = vitals::watched(plan).map(str::to_owned).collect();
     for step in plan.faults.iter().flat_map(|fault| &fault.steps) {
         names.insert(step.container.clone());
         if let Op::Impair(packets, _) = &step.apply {
@@ -413,11 +467,19 @@ fn start_probes(
     endpoints: &Endpoints,
     happenings: &mpsc::Sender<Happening>,
 ) -> Vec<tokio::task::JoinHandle<()>> {
-    let probes = plan.steady_state.iter().filter_map(|steady| match steady {
-        Steady::Probe(entry) => Some(entry.value.probe.clone()),
+    let steady = plan.steady_state.iter().filter_map(|steady| match steady {
+        Steady::Probe(entry) => Some(&entry.value.probe),
         Steady::Check(_) => None,
     });
+    let guards = plan.abort.iter().filter_map(|guard| match guard {
+        Guard::Probe(guard) => Some(&guard.value.probe),
+        Guard::Check(_) | Guard::Unhealthy(_) => None,
+    });
+    // One that is both in the steady state and a guard is asked once.
+    let probes: BTreeMap<String, Probe> =
+        guards.chain(steady).map(|probe| (probe.to_string(), probe.clone())).collect();
     probes
+        .into_values()
         .map(|probe| {
             let (endpoints, happenings) = (endpoints.clone(), happenings.clone());
             tokio::spawn(async move {
