@@ -10,6 +10,7 @@ mod scribe;
 mod seek;
 mod spending;
 mod vitals;
+mod spool;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
