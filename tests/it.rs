@@ -5,6 +5,7 @@ mod it {
     mod agent_lab;
     mod docker;
     mod docker_errors;
+    mod hostile_daemon;
     mod impair;
     mod lab;
     mod layering;
@@ -16,7 +17,9 @@ mod it {
     mod netem_chance;
     mod report;
     mod run;
+    mod safety;
     mod spec;
+    mod target;
     mod tasks;
     mod torture;
     mod verdict;

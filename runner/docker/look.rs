@@ -188,14 +188,14 @@ impl Docker {
         Ok(published.collect())
     }
 
-    /// What happens to containers, and to volumes by their names, from now on. Ends when the connection does.
+    /// What happens to containers from now on. Ends when the connection does.
     pub fn events(&self) -> BoxStream<'static, ContainerEvent> {
         // The daemon replays what happened since; without it, events before the answer's head are lost.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let since = self.endpoint.socket().map(|_| format!("{}.{:09}", now.as_secs(), now.subsec_nanos()));
         let options = query::EventsOptions {
             since,
-            filters: Some(HashMap::from([("type".into(), vec!["container".into(), "volume".into()])])),
+            filters: Some(HashMap::from([("type".into(), vec!["container".into()])])),
             ..Default::default()
         };
         let events = self.api.events(Some(options));

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{CALL_LIMIT, Docker, Leftover, LeftoverKind, api, bounded, host_id, label};
+use futures_util::stream::{BoxStream, StreamExt as _};
+
+use super::{CALL_LIMIT, Docker, Leftover, LeftoverKind, api, bounded, host_id, label, query};
 use crate::error::Result;
 
 impl Docker {
@@ -23,8 +25,19 @@ impl Docker {
         labels.insert(label::HOST.into(), host_id());
         let request =
             api::VolumeCreateRequest { name: Some(name.into()), labels: Some(labels), ..Default::default() };
-        let made = bounded(format_args!("put mark {name}"), CALL_LIMIT, self.api.create_volume(request));
-        Ok(made.await?.labels.into_iter().collect())
+        let what = format!("put mark {name}");
+        let made = bounded(what, CALL_LIMIT, self.api.create_volume(request)).await?;
+        Ok(made.labels.into_iter().collect())
+    }
+
+    /// Tells each time a mark of this name is put from now on, and again if it is asked for once more. Ends when the
+    /// connection does.
+    pub fn puts(&self, name: &str) -> BoxStream<'static, ()> {
+        let filters = [("type", "volume"), ("event", "create"), ("volume", name)];
+        let filters = filters.map(|(key, value)| (key.to_owned(), vec![value.to_owned()]));
+        let options = query::EventsOptions { filters: Some(filters.into()), ..Default::default() };
+        let events = self.api.events(Some(options)).take_while(|event| std::future::ready(event.is_ok()));
+        events.map(drop).boxed()
     }
 
     /// The marks with these labels, sorted by name.

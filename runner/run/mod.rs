@@ -5,12 +5,13 @@
 //! in the middle is `live.rs`.
 
 pub mod adhoc;
+mod lever;
 mod live;
 mod scribe;
 mod seek;
 mod spending;
-mod vitals;
 mod spool;
+mod vitals;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -160,8 +161,10 @@ pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Resul
     let (verdict, exit_code) = (judgement.verdict.word().to_owned(), judgement.exit_code);
     concluded.journal.entries.push(scribe.enter(Event::Verdict { verdict, exit_code })?);
     scribe.finish();
-    ledger.close()?;
-    warden.dismiss();
+    if ledger.close()? {
+        warden.dismiss();
+    }
+    // Else the warden goes on trying to heal, and nobody waits for it.
     Ok(concluded)
 }
 
@@ -234,9 +237,8 @@ impl Stage<'_> {
         let signals = forward_signals(sender.clone())?;
         let endpoints = self.lab_up(scribe, ledger).await?;
         let (bound, claims) = self.bind().await?;
-        let events = self.forward_events(&bound, sender.clone());
-        // Looked at after the events are listened to, so that no halt falls between.
-        halt::refuse(self.docker).await?;
+        let events = self.forward_container_events(&bound, sender.clone());
+        let lever = lever::watch(self.docker, sender.clone()).await?;
         hold::take(self.docker, self.run, &claims).await?;
         let vitals = Vitals::look(self.docker, self.plan, &bound).await?;
         let longest = self.plan.phases.iter().map(|phase| phase.longest).max().unwrap_or_default();
@@ -263,7 +265,7 @@ impl Stage<'_> {
         let probes = start_probes(self.plan, &endpoints, &sender);
         let live = Live::new(self.plan, self.run, scribe, ledger, injector, generator, happenings, vitals);
         let ended = live.run().await;
-        for task in probes.into_iter().chain([signals, events]) {
+        for task in probes.into_iter().chain([signals, events, lever]) {
             task.abort();
         }
         ended
@@ -329,40 +331,21 @@ impl Stage<'_> {
         Ok((bound, claims))
     }
 
-    /// Tells the loop what happens to the run's containers, and when runs are halted. Goes on when the daemon is
-    /// back after it was away.
-    fn forward_events(
+    fn forward_container_events(
         &self,
         bound: &BTreeMap<String, Bound>,
         happenings: mpsc::Sender<Happening>,
     ) -> tokio::task::JoinHandle<()> {
-        /// How long a daemon that closed the connection is left alone.
-        const AGAIN_AFTER: std::time::Duration = std::time::Duration::from_millis(200);
         let ids: BTreeSet<String> = bound.values().map(|bound| bound.id.clone()).collect();
-        let docker = self.docker.clone();
-        let mut events = docker.events();
+        let mut events = self.docker.events();
         tokio::spawn(async move {
-            loop {
-                while let Some(event) = events.next().await {
-                    let happening = if ids.contains(&event.id) {
-                        let signal = event.attributes.get("signal").cloned();
-                        Happening::Container { id: event.id, action: event.action, signal }
-                    } else if event.id == halt::MARK && event.action == "create" {
-                        Happening::Interrupt("chaos halt")
-                    } else {
-                        continue;
-                    };
+            while let Some(event) = events.next().await {
+                if ids.contains(&event.id) {
+                    let signal = event.attributes.get("signal").cloned();
+                    let happening = Happening::Container { id: event.id, action: event.action, signal };
                     if happenings.send(happening).await.is_err() {
                         return;
                     }
-                }
-                tokio::time::sleep(AGAIN_AFTER).await;
-                events = docker.events();
-                // The lever may have been pulled while nobody told us.
-                if let Ok(Some(_)) = halt::look(&docker).await
-                    && happenings.send(Happening::Interrupt("chaos halt")).await.is_err()
-                {
-                    return;
                 }
             }
         })

@@ -6,7 +6,7 @@
 use super::check::Checker;
 use super::decode::Located;
 use super::expr::{Check, Metric};
-use super::{Steady, check_requests};
+use super::{Guard, Steady, check_requests};
 use crate::units::Duration;
 
 /// Where a check stands, which decides what it may ask.
