@@ -190,11 +190,8 @@ impl Docker {
 
     /// What happens to containers from now on. Ends when the connection does.
     pub fn events(&self) -> BoxStream<'static, ContainerEvent> {
-        // The daemon replays what happened since; without it, events before the answer's head are lost.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let since = self.endpoint.socket().map(|_| format!("{}.{:09}", now.as_secs(), now.subsec_nanos()));
         let options = query::EventsOptions {
-            since,
+            since: self.since_now(),
             filters: Some(HashMap::from([("type".into(), vec!["container".into()])])),
             ..Default::default()
         };
@@ -203,6 +200,13 @@ impl Docker {
             .take_while(|event| std::future::ready(event.is_ok()))
             .filter_map(|event| async move { event.ok().and_then(container_event) })
             .boxed()
+    }
+
+    /// From when on the daemon is to replay what happened; without it, events before the answer's head are lost.
+    /// Nothing where the daemon's clock may be another.
+    pub(super) fn since_now(&self) -> Option<String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.endpoint.socket().map(|_| format!("{}.{:09}", now.as_secs(), now.subsec_nanos()))
     }
 
     /// Everything with these labels, agents and stopped containers included, sorted by kind and name.

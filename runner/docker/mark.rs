@@ -35,7 +35,11 @@ impl Docker {
     pub fn puts(&self, name: &str) -> BoxStream<'static, ()> {
         let filters = [("type", "volume"), ("event", "create"), ("volume", name)];
         let filters = filters.map(|(key, value)| (key.to_owned(), vec![value.to_owned()]));
-        let options = query::EventsOptions { filters: Some(filters.into()), ..Default::default() };
+        let options = query::EventsOptions {
+            since: self.since_now(),
+            filters: Some(filters.into()),
+            ..Default::default()
+        };
         let events = self.api.events(Some(options)).take_while(|event| std::future::ready(event.is_ok()));
         events.map(drop).boxed()
     }
