@@ -3,6 +3,8 @@
 mod it {
     mod agent;
     mod agent_lab;
+    mod agent_paths;
+    mod catalogue;
     mod docker;
     mod docker_errors;
     mod hostile_daemon;

@@ -351,6 +351,7 @@ mod tests {
                 nft_queue: false,
                 xt_queue: true,
                 nfqueue: true,
+                tbf: true,
             }),
             image: Ok("chaos:0123456789ab".into()),
             compose: Some("docker compose".into()),

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::paths::Before;
 use super::scribe::Scribe;
 use super::seek::Seek;
 use super::spending::Spending;
 use super::vitals::Vitals;
 use super::watch::{ProbeAnswers, Watch};
 use crate::error::{Error, Exit, Result};
-use crate::event::{Event, Evidence, SteadyWhy};
+use crate::event::{Event, Evidence, Look, SteadyWhy};
 use crate::fault::step::{Op, Step};
 use crate::heal;
 use crate::inject::{Injector, News};
@@ -62,8 +63,13 @@ pub(super) struct Live<'r> {
     pub generator: Option<Generator>,
     pub happenings: mpsc::Receiver<Happening>,
     pub run: &'r str,
+    /// Who reached whom before anything was done.
+    pub before: Before,
+    /// Steps in effect of which everything that counts has been seen.
+    pub looked_at: BTreeSet<u32>,
     probes: ProbeAnswers,
-    vitals: Vitals<'r>,
+    /// Guards beside the load.
+    pub vitals: Vitals<'r>,
     spending: Spending<'r>,
     /// Steps in effect, in the order applied, with their ledger keys.
     active: Vec<(u32, Option<u32>)>,
@@ -92,7 +98,6 @@ impl<'r> Live<'r> {
         injector: Injector,
         generator: Option<Generator>,
         happenings: mpsc::Receiver<Happening>,
-        vitals: Vitals<'r>,
     ) -> Self {
         Self {
             plan,
@@ -102,8 +107,10 @@ impl<'r> Live<'r> {
             generator,
             happenings,
             run,
+            before: Before::new(),
+            looked_at: BTreeSet::new(),
             probes: BTreeMap::new(),
-            vitals,
+            vitals: Vitals::of(plan),
             spending: Spending::new(plan),
             active: Vec::new(),
             killed: BTreeSet::new(),
@@ -208,8 +215,14 @@ impl<'r> Live<'r> {
         self.seek = Seek::of(self.plan, phase);
         let stop = self.until(phase, ends_ns, ticker).await;
         let sought = self.end_seek();
+        // In a hurry there is no time to look, and nothing that fails may keep anything from being taken back.
+        let unhurried = matches!(stop, Ok(None));
+        let looked = if unhurried { self.look_who_reaches(phase, Look::During).await } else { Ok(()) };
         self.take_back().await?;
-        sought?;
+        looked.and(sought)?;
+        if unhurried {
+            self.look_who_reaches(phase, Look::After).await?;
+        }
         stop
     }
 
@@ -319,7 +332,9 @@ impl<'r> Live<'r> {
             noted = noted.and(self.happened(happening).map(drop));
         }
         if self.interrupts < 2 {
-            for (step, evidence) in self.injector.look(&steps).await {
+            let unseen: Vec<&Step> =
+                steps.iter().filter(|step| !self.looked_at.contains(&step.id)).copied().collect();
+            for (step, evidence) in self.injector.look(&unseen).await {
                 noted = noted.and(self.scribe.note(Event::Evidence { step, evidence }));
             }
         }
@@ -327,7 +342,9 @@ impl<'r> Live<'r> {
         let asked_ns = self.scribe.now_ns();
         for back in self.injector.take_back(&steps).await {
             let step = back.step;
-            if let Some(evidence) = back.evidence {
+            if let Some(evidence) = back.evidence
+                && !self.looked_at.contains(&step)
+            {
                 noted = noted.and(self.scribe.note(Event::Evidence { step, evidence }));
             }
             let reversible = self.plan.step(step).is_some_and(|(_, step)| step.undo.is_some());
@@ -351,6 +368,7 @@ impl<'r> Live<'r> {
             self.injector.restarted(&step.container);
         }
         self.killed.clear();
+        self.looked_at.clear();
         self.steady = None;
         self.ledger.settle(&settled).and(noted)
     }

@@ -24,6 +24,11 @@ pub(super) struct Vitals<'p> {
 }
 
 impl<'p> Vitals<'p> {
+    /// Nothing is known yet.
+    pub const fn of(plan: &'p Plan) -> Self {
+        Self { plan, failures: BTreeMap::new(), health: BTreeMap::new() }
+    }
+
     /// Looks at the containers that guards are about.
     ///
     /// # Errors
@@ -40,7 +45,7 @@ impl<'p> Vitals<'p> {
             };
             health.insert(name.to_owned(), says);
         }
-        Ok(Self { plan, failures: BTreeMap::new(), health })
+        Ok(Self { health, ..Self::of(plan) })
     }
 
     /// Takes note of a probe's answer. One that could not be asked says nothing.

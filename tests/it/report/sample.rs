@@ -156,6 +156,7 @@ impl Sample {
                 summary: name("packets leaving one-api are held 200ms ± 20ms"),
                 fault,
                 engine: Some(Engine::Nfqueue),
+                reach: None,
                 steps: vec![step],
             }],
             abort: Vec::new(),
@@ -233,6 +234,7 @@ impl Sample {
                     nft_queue: false,
                     xt_queue: true,
                     nfqueue: true,
+                    tbf: true,
                 }),
             },
         );
