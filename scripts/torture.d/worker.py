@@ -292,6 +292,7 @@ def image_of(program, folder):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     number, program, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     if len(sys.argv) > 4:
         engine.launch(sys.argv[4])
