@@ -117,18 +117,20 @@ async fn guards_go_by_probes_and_by_health() {
     let well = Target::start("well", &[]).await;
     let place = Place::new();
     let probe = format!(
-        "abort: [{{ probe: {{ http: {{ get: 'http://127.0.0.1:{}/', every: 200ms, timeout: 300ms }} }}, failures: 2 }}]",
+        "abort: [{{ probe: {{ http: {{ get: 'http://127.0.0.1:{}/health', every: 200ms, timeout: 300ms }} }}, failures: 2 }}]",
         well.port
     );
     let output = place.run(&place.experiment(&well.experiment(PAUSE, 60, &probe)), &[]);
     assert_eq!(output.status.code(), Some(6), "{}", text(&output));
-    assert!(text(&output).contains("fails 2 times in a row"), "{}", text(&output));
+    let why = place.report()["reasons"][0].to_string();
+    assert!(why.contains("fails 2 times in a row") && why.contains("broken"), "{why}");
     assert_eq!(well.status(), "running");
 
     let place = Place::new();
     let output = place.run(&place.experiment(&well.experiment(PAUSE, 1, "abort: [{ unhealthy: one }]")), &[]);
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
-    assert!(text(&output).contains("has no health check"), "{}", text(&output));
+    let why = place.report()["reasons"][0]["check"].to_string();
+    assert!(why.contains("has no health check"), "{why}");
 }
 
 #[tokio::test]
@@ -181,6 +183,7 @@ async fn what_others_did_to_a_target_stays_as_it_was() {
     let place = Place::new();
     let output = place.run(&place.experiment(&target.experiment(PAUSE, 1, "")), &[]);
     assert_eq!(output.status.code(), Some(3), "{}", text(&output));
-    assert!(text(&output).contains("is paused before anything was done to it"), "{}", text(&output));
+    let why = place.report()["reasons"][0]["check"].to_string();
+    assert!(why.contains("is paused before anything was done to it"), "{why}");
     assert_eq!(target.status(), "paused", "it is somebody else's pause");
 }

@@ -39,7 +39,7 @@ impl Target {
     pub fn experiment(&self, fault: &str, seconds: u32, rest: &str) -> String {
         format!(
             "experiment: it survives\ntargets: {{ one: {{ name: {} }} }}\n\
-             load: {{ users: {{ rate: 20/s, timeout: 500ms, requests: [{{ get: 'http://127.0.0.1:{}/' }}] }} }}\n\
+             load: {{ users: {{ rate: 20/s, timeout: 500ms, requests: [{{ get: 'http://127.0.0.1:{}/health' }}] }} }}\n\
              phases:\n  baseline: {{ for: 1s }}\n  broken: {{ for: {seconds}s, faults: [{{ {fault} }}] }}\n\
              expect: {{ broken: [count(scheduled) > 0] }}\n{rest}\n",
             self.name, self.port
