@@ -102,17 +102,6 @@ impl Error {
         Self::Failure { exit, message: message.into(), hint: None, source: None }
     }
 
-    /// What failed with all its causes, in one line.
-    pub fn whole(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text.push_str(&format!(": {cause}"));
-            source = cause.source();
-        }
-        text
-    }
-
     /// The same failure with a remedy.
     #[must_use]
     pub fn hint(mut self, remedy: impl Into<String>) -> Self {

@@ -201,7 +201,7 @@ pub async fn everything(docker: &Docker, ledger: &mut Ledger) -> Vec<Healed> {
     // An agent of a dead runner has read the end of its input; one that has not ended by now hangs.
     let mut healed = match remove_agents(docker, &run).await {
         Ok(_) => Vec::new(),
-        Err(error) => vec![Healed { step: None, line: "its agents".into(), failed: Some(error.whole()) }],
+        Err(error) => vec![Healed { step: None, line: "its agents".into(), failed: Some(error.chain()) }],
     };
     let mut by_container = BTreeMap::<String, Vec<(u32, Debt)>>::new();
     let mut labs = Vec::new();
@@ -216,12 +216,12 @@ pub async fn everything(docker: &Docker, ledger: &mut Ledger) -> Vec<Healed> {
         join_all(by_container.into_values().map(|debts| undo_debts(docker, &run, host, debts))).await;
     for (keys, lines) in undone {
         if let Err(error) = ledger.settle(&keys) {
-            healed.push(Healed { step: None, line: "the ledger".into(), failed: Some(error.whole()) });
+            healed.push(Healed { step: None, line: "the ledger".into(), failed: Some(error.chain()) });
         }
         healed.extend(lines);
     }
     for (key, keep) in labs {
-        let failed = if keep { None } else { lab::down(docker, &run).await.err().map(|error| error.whole()) };
+        let failed = if keep { None } else { lab::down(docker, &run).await.err().map(|error| error.chain()) };
         if failed.is_none() && ledger.settle(&[key]).is_err() {
             continue;
         }
@@ -233,7 +233,7 @@ pub async fn everything(docker: &Docker, ledger: &mut Ledger) -> Vec<Healed> {
     if healed.iter().all(|healed| healed.failed.is_none())
         && let Err(error) = hold::release(docker, &run).await
     {
-        healed.push(Healed { step: None, line: "its holds".into(), failed: Some(error.whole()) });
+        healed.push(Healed { step: None, line: "its holds".into(), failed: Some(error.chain()) });
     }
     healed
 }
@@ -286,7 +286,7 @@ async fn undo_debts(
             match undo(docker, run, &tag, &container, &id, &op).await {
                 Ok(true) => None,
                 Ok(false) => Some(format!("it does not look whole after `{op}`")),
-                Err(error) => Some(error.whole()),
+                Err(error) => Some(error.chain()),
             }
         };
         cleared |= failed.is_none() && op == Op::Clear;
