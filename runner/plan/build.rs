@@ -143,7 +143,7 @@ impl<'e> Builder<'e> {
             .containers
             .iter()
             .map(|container| match &container.service {
-                Some(service) => format!("{} (service {service})", container.name),
+                Some(service) => format!("{} (service {})", container.name, service.escape_debug()),
                 None => container.name.clone(),
             })
             .collect();

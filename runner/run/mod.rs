@@ -134,6 +134,9 @@ pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Resul
 
     let run = new_id();
     let clock = Clock::start();
+    // From here on there is something to take down: whoever loses patience is heard.
+    let (sender, happenings) = mpsc::channel(HAPPENINGS);
+    let signals = forward_signals(sender.clone())?;
     let dir = options.out.clone().unwrap_or_else(|| Path::new(RUNS).join(&run));
     let journal = create_journal(&dir, clock)?;
     let mut scribe = Scribe::new(journal, options.view, clock);
@@ -155,7 +158,8 @@ pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Resul
         setup: options.setup,
         clock,
     };
-    let ended = stage.play(&mut scribe, &mut ledger).await;
+    let ended = stage.play(&mut scribe, &mut ledger, sender, happenings).await;
+    signals.abort();
     let noted = match &ended {
         Err(error) => scribe.note(broke(error)),
         Ok(()) => Ok(()),
@@ -252,10 +256,13 @@ struct Stage<'r> {
 
 impl Stage<'_> {
     /// Lab up, arm, load, phases, heal.
-    async fn play(&self, scribe: &mut Scribe, ledger: &mut Ledger) -> Result<()> {
-        let (sender, happenings) = mpsc::channel(HAPPENINGS);
-        // The user may lose patience as early as here.
-        let signals = forward_signals(sender.clone())?;
+    async fn play(
+        &self,
+        scribe: &mut Scribe,
+        ledger: &mut Ledger,
+        sender: mpsc::Sender<Happening>,
+        happenings: mpsc::Receiver<Happening>,
+    ) -> Result<()> {
         let endpoints = self.lab_up(scribe, ledger).await?;
         let (bound, claims) = self.bind().await?;
         let ids = bound.values().map(|bound| bound.id.clone()).collect();
@@ -299,7 +306,7 @@ impl Stage<'_> {
         live.before = before;
         live.vitals = vitals;
         let ended = live.run().await;
-        for task in probes.into_iter().chain([signals, events, lever]) {
+        for task in probes.into_iter().chain([events, lever]) {
             task.abort();
         }
         ended
