@@ -292,6 +292,16 @@ fn got(fault: &FaultReport) -> String {
     {
         parts.push(format!("{} packets", text::count(packets)));
     }
+    for (key, fate) in [
+        ("dropped_packets", "dropped"),
+        ("duplicated_packets", "sent twice"),
+        ("corrupted_packets", "damaged"),
+        ("reordered_packets", "ahead of others"),
+    ] {
+        if let Some(packets) = seen(key).and_then(|packets| packets.as_u64()) {
+            parts.push(format!("{} {fate}", text::count(packets)));
+        }
+    }
     parts.join(", ")
 }
 

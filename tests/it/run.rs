@@ -232,12 +232,17 @@ impl Standing {
     }
 }
 
-/// The four faults, as experiments write them.
-const FAULTS: [(&str, &str); 4] = [
+/// Faults of every kind of mechanism, as experiments write them.
+const FAULTS: [(&str, &str); 6] = [
     ("latency", "latency: { on: one, delay: 100ms }"),
     ("partition", "partition: { groups: { apis: [apis], store: [store] } }"),
     ("kill", "kill: { on: one, restart: true }"),
     ("pause", "pause: { on: one }"),
+    ("duplicate", "duplicate: { on: one, share: 50%, direction: both }"),
+    (
+        "flaky",
+        "flaky: { on_for: 200ms, off_for: 200ms, fault: { corrupt: { on: one, share: 50%, direction: both } } }",
+    ),
 ];
 
 fn phase(fault: &str, seconds: u32) -> String {
