@@ -267,7 +267,8 @@ fn ctrl_c_while_the_lab_comes_up_leaves_nothing() {
         // SAFETY: a plain signal to a child that was not waited for yet.
         assert_eq!(unsafe { libc::kill(child.id().try_into().unwrap(), libc::SIGINT) }, 0);
         let code = child.wait().unwrap().code();
-        assert_eq!(code, Some(6), "after {wait_ms} ms");
+        // On a machine so busy that the lab does not answer in time, that is what ends the run.
+        assert!(matches!(code, Some(3 | 6)), "after {wait_ms} ms: {code:?}");
         let left = tokio::runtime::Runtime::new().unwrap().block_on(super::run::left_of(&run));
         assert_eq!(left, [""; 0], "after {wait_ms} ms");
         assert_eq!(place_of_this.ledgers(), 0, "after {wait_ms} ms");
