@@ -4,6 +4,7 @@
 //! exits the process or prints an error.
 
 mod doctor;
+mod fault;
 mod halt;
 mod hist;
 mod inside;
@@ -44,6 +45,10 @@ enum Verb {
     Run(run::Args),
     /// Send load at a URL and say how it was answered.
     Load(Box<load::Args>),
+    /// Put one fault into effect by itself, for a while; `chaos fault list` prints all there are.
+    Fault(Box<fault::Args>),
+    /// Say what a fault does and what fields it has.
+    Explain(fault::ExplainArgs),
     /// Print what a run would do, touching nothing.
     Plan(plan::Args),
     /// Check experiments and report every mistake.
@@ -82,6 +87,8 @@ pub fn main() -> Exit {
     let ended = match cli.verb {
         Verb::Run(args) => run::run(args),
         Verb::Load(args) => load::run(&args),
+        Verb::Fault(args) => fault::run(*args),
+        Verb::Explain(args) => fault::explain(&args),
         Verb::Plan(args) => plan::run(&args),
         Verb::Validate(args) => validate::run(args),
         Verb::Schema(args) => schema::run(args),

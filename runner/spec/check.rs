@@ -6,7 +6,7 @@
 
 use super::decode::{Located, Mistakes, list_of, nearest};
 use super::names::Names;
-use super::{Experiment, Lab, Phase, Pick, Replicas, Target, TargetLimit, check_requests};
+use super::{Experiment, Judging, Lab, Phase, Pick, Replicas, Target, TargetLimit, check_requests};
 use crate::error::{Problem, Span};
 use crate::fault::SERVICE_PREFIX;
 use crate::units::Duration;
@@ -33,7 +33,7 @@ pub const MAX_NAME_CHARS: usize = 64;
 pub const MAX_APIS: u32 = 20;
 
 /// Notes everything in `experiment` that does not fit together.
-pub fn check(experiment: &Experiment, names: &Names, mistakes: &mut Mistakes) {
+pub fn check(experiment: &Experiment, names: &Names, judging: Judging, mistakes: &mut Mistakes) {
     let mut checker = Checker { experiment, names, mistakes };
     if checker.too_much() {
         return;
@@ -49,7 +49,9 @@ pub fn check(experiment: &Experiment, names: &Names, mistakes: &mut Mistakes) {
     checker.phases();
     checker.faults();
     checker.checks();
-    checker.judged();
+    if judging == Judging::Needed {
+        checker.judged();
+    }
 }
 
 /// What is checked, and what was found.

@@ -354,6 +354,25 @@ async fn ctrl_c_heals_and_reports() {
 }
 
 #[tokio::test]
+async fn one_fault_is_put_into_effect_by_hand() {
+    let lab = Standing::up(1).await;
+    let place = Place::new();
+    let out = place.out();
+    let line = ["fault", "pause", "--on", "api-1", "--for", "1s", "--out", out.to_str().unwrap()];
+    let mut dry = line.to_vec();
+    dry.push("--dry-run");
+    let planned = place.chaos(&dry).output().unwrap();
+    assert_eq!(planned.status.code(), Some(0), "{}", text(&planned));
+    assert!(text(&planned).contains("api-1: freeze every process"), "{}", text(&planned));
+    assert!(!out.exists(), "a plan leaves nothing");
+    let output = place.chaos(&line).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(place.report()["faults"][0]["proven"], true);
+    assert_eq!(lab.status("api-1").await, "running");
+    assert_eq!(place.ledgers(), 0);
+}
+
+#[tokio::test]
 async fn a_guard_aborts_and_heals() {
     let lab = Standing::up(1).await;
     let place = Place::new();
