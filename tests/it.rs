@@ -7,6 +7,7 @@ mod it {
     mod catalogue;
     mod docker;
     mod docker_errors;
+    mod hostile_daemon;
     mod impair;
     mod inside;
     mod lab;
@@ -19,7 +20,9 @@ mod it {
     mod netem_chance;
     mod report;
     mod run;
+    mod safety;
     mod spec;
+    mod target;
     mod tasks;
     mod torture;
     mod verdict;

@@ -5,6 +5,7 @@
 
 mod doctor;
 mod fault;
+mod halt;
 mod hist;
 mod inside;
 mod lab;
@@ -16,6 +17,7 @@ mod report;
 mod run;
 mod schema;
 mod setup;
+mod stop;
 mod validate;
 
 use std::io::Write;
@@ -59,6 +61,10 @@ enum Verb {
     Hist(hist::Args),
     /// Heal what dead runs left behind.
     Recover(recover::Args),
+    /// End a run of this machine from another terminal: it heals, and exits as after Ctrl-C.
+    Stop(stop::Args),
+    /// The safety lever: stop every run on the daemon, and refuse new ones until it is released.
+    Halt(halt::Args),
     /// Say what this machine can do, and how to mend what it can't.
     Doctor(doctor::Args),
     /// Start, stop and list labs.
@@ -89,6 +95,8 @@ pub fn main() -> Exit {
         Verb::Report(args) => report::run(args),
         Verb::Hist(args) => hist::run(&args),
         Verb::Recover(args) => recover::run(&args),
+        Verb::Stop(args) => stop::run(&args),
+        Verb::Halt(args) => halt::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Lab(args) => lab::run(args),
         Verb::Inside(args) => inside::run(args),

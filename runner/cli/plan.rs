@@ -54,7 +54,12 @@ pub(super) fn print(experiment: &Experiment, file: &Path, text: &str, form: Form
         let json = serde_json::to_string_pretty(&plan).expect("a plan is plain data");
         super::print(&format!("{json}\n"))?;
     } else {
-        super::print(&plan.to_string())?;
+        super::print(&harmless(&plan.to_string()))?;
     }
     Ok(Exit::Held)
+}
+
+/// Text with everything that a terminal would obey made visible: containers' labels are anyone's.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

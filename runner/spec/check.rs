@@ -116,6 +116,16 @@ impl Checker<'_> {
         if let Some(limit) = &limits.fault {
             self.positive("fault", limit, "5m");
         }
+        if let Some(limit) = limits.containers.as_ref().filter(|limit| limit.value == 0) {
+            self.add(limit.span, "a limit of `0` containers refuses every fault", "write `1` or more");
+        }
+        if let (Some(limit), true) = (&limits.error_budget, self.experiment.slos.0.is_empty()) {
+            self.add(
+                limit.span,
+                "there is no SLO whose budget could be spent",
+                "write `slos:`, or leave it out",
+            );
+        }
         if let Some(limit) = &limits.targets
             && matches!(limit.value, TargetLimit::Share(share) if share.get() == 0.0)
         {
