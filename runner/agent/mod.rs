@@ -8,7 +8,10 @@
 //!
 //! Start at [`serve`]; then [`steps`].
 
+pub mod conntrack;
 pub mod delay;
+pub mod diversion;
+pub mod dns;
 pub mod jobs;
 pub mod kernel;
 pub mod links;
@@ -17,6 +20,7 @@ pub mod netlink;
 pub mod nfqueue;
 pub mod nft;
 pub mod processes;
+pub mod service;
 pub mod step;
 pub mod steps;
 pub mod task;

@@ -4,6 +4,7 @@
 //! reversible steps; [`Fault::proven`] says whether what was seen proves that it happened. Both are pure.
 //! To add one: a file like `pause.rs`, a line in the list below (CONTRIBUTING.md walks through it).
 
+pub mod dns;
 pub mod kill;
 pub mod latency;
 pub mod partition;
@@ -129,4 +130,6 @@ catalogue! {
     Kill(kill::Kill) = "kill",
     /// Every process of the container is frozen.
     Pause(pause::Pause) = "pause",
+    /// Names don't resolve, resolve late, or to somewhere else.
+    Dns(dns::Dns) = "dns",
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::inventory::{Container, Inventory};
 use super::select::{derived_seed, matching, picked};
 use super::{FaultPlan, LoadPlan, PhasePlan, Plan, Share};
+use crate::agent::task::Place;
 use crate::error::{Exit, Problem, Span};
 use crate::fault::step::{Op, Step};
 use crate::fault::{Cast, Fault};
@@ -195,7 +196,7 @@ impl<'e> Builder<'e> {
 
     fn check_step(&mut self, fault: &Located<Fault>, step: &Step) {
         let Some(container) = self.container(&step.container) else { return };
-        if container.host_network && matches!(step.apply, Op::Impair(..)) {
+        if container.host_network && step.apply.place() == Some(Place::Network) {
             let message = format!(
                 "`{}` would impair the host: {} uses the host's network",
                 fault.word(),

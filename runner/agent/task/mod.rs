@@ -5,6 +5,7 @@
 //! restored by another one in the same place, with nothing but the task to go by: so prefer what vanishes with
 //! its owner, and let nothing depend on memory.
 
+pub mod dns;
 pub mod freeze;
 
 use std::fmt::Debug;
@@ -119,4 +120,6 @@ macro_rules! tasks {
 tasks! {
     /// Processes are stopped by name.
     Freeze(freeze::Freeze),
+    /// DNS queries are answered falsely.
+    Dns(dns::Dns),
 }
