@@ -5,6 +5,7 @@ mod it {
     mod agent_lab;
     mod docker;
     mod docker_errors;
+    mod impair;
     mod lab;
     mod layering;
     mod load;
@@ -12,9 +13,11 @@ mod it {
     mod load_protocols;
     mod load_requests;
     mod netem;
+    mod netem_chance;
     mod report;
     mod run;
     mod spec;
     mod tasks;
+    mod torture;
     mod verdict;
 }

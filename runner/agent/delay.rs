@@ -6,9 +6,7 @@
 //!
 //! Correlated numbers crowd around the middle, so a correlated jitter is narrower than asked; netem's is too.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-
+use super::chance::Draws;
 use super::wire::{Delay, Distribution};
 
 /// Values in a table, as netem's own have them.
@@ -22,24 +20,17 @@ pub struct Delays {
     mean_ns: i64,
     jitter_ns: i64,
     table: Option<Vec<i16>>,
-    /// Weight of the previous random number, in 2^-32.
-    rho: u64,
-    last: u64,
-    random: ChaCha8Rng,
+    draws: Draws,
 }
 
 impl Delays {
     /// Delays as `asked`, from its seed.
     pub fn new(asked: &Delay) -> Self {
-        let mut random = ChaCha8Rng::seed_from_u64(asked.seed);
-        let rho = (asked.correlation.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u64;
         Self {
             mean_ns: i64::try_from(asked.delay_ns).unwrap_or(i64::MAX),
             jitter_ns: i64::try_from(asked.jitter_ns).unwrap_or(i64::MAX),
             table: table(asked.distribution),
-            rho,
-            last: u64::from(random.next_u32()),
-            random,
+            draws: Draws::new(asked.seed, asked.correlation),
         }
     }
 
@@ -53,7 +44,7 @@ impl Delays {
         if self.jitter_ns == 0 {
             return self.mean_ns.unsigned_abs();
         }
-        let drawn = self.draw();
+        let drawn = self.draws.draw();
         // Shares of the jitter from -4 to 4: no product of these leaves an i128.
         let (numerator, denominator) = match &self.table {
             Some(table) => (i128::from(table[drawn as usize % TABLE_LEN]), TABLE_SCALE as i128),
@@ -61,13 +52,6 @@ impl Delays {
         };
         let spread = i128::from(self.jitter_ns) * numerator / denominator;
         u64::try_from((i128::from(self.mean_ns) + spread).max(0)).unwrap_or(u64::MAX)
-    }
-
-    /// A random number of 32 bits that leans on the last one by `rho`.
-    fn draw(&mut self) -> u64 {
-        let fresh = u64::from(self.random.next_u32());
-        self.last = (fresh * (u64::from(u32::MAX) - self.rho) + self.last * self.rho) / u64::from(u32::MAX);
-        self.last
     }
 }
 

@@ -89,12 +89,8 @@ pub fn families(socket: &Socket) -> Vec<Family> {
 /// The way to take packets from their sockets that works in this namespace, if one does; `nobody` is a queue
 /// where nobody listens. Not where routes depend on more than the destination, as copies are sent by that alone.
 pub fn disown(socket: &Socket, families: &[Family], way: QueueWay, nobody: u16) -> Option<Disown> {
-    /// The least that IPv6 asks of every interface.
-    const LEAST_MTU: u32 = 1_280;
-    let route = Socket::open(libc::NETLINK_ROUTE).ok().filter(has_plain_routing)?;
-    let links = links::list(&route).ok()?;
-    let mtu = links.iter().filter(|link| !link.loopback).map(|link| link.mtu).min()?.max(LEAST_MTU);
-    let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
+    Socket::open(libc::NETLINK_ROUTE).ok().filter(has_plain_routing)?;
+    let mtu = least_mtu()?;
     // Nobody can depend on connection tracking where nobody has rules, and it may not even run.
     let tracked = has_rules(socket);
     let works = |disown: &Disown| {
@@ -110,6 +106,27 @@ pub fn disown(socket: &Socket, families: &[Family], way: QueueWay, nobody: u16) 
     };
     let ways = [OwnerKey::Cgroup, OwnerKey::User].map(|owner| Disown { nobody, owner, tracked, mtu });
     ways.into_iter().find(works)
+}
+
+/// True if nftables can send copies of packets here.
+pub fn can_copy(socket: &Socket, families: &[Family]) -> bool {
+    families.iter().all(|family| {
+        let mut trial = Batch::begin();
+        trial.add_table(*family as u8, TRIED, 0);
+        trial.add_chain(*family as u8, TRIED, "hit");
+        trial.add_rule(*family as u8, TRIED, "hit", |rule| rule.copy(*family));
+        trial.try_out(socket).is_ok()
+    })
+}
+
+/// The longest packet that every interface of this namespace takes whole, in bytes; nothing if there is none.
+pub fn least_mtu() -> Option<u16> {
+    /// The least that IPv6 asks of every interface.
+    const LEAST_MTU: u32 = 1_280;
+    let route = Socket::open(libc::NETLINK_ROUTE).ok()?;
+    let links = links::list(&route).ok()?;
+    let mtu = links.iter().filter(|link| !link.loopback).map(|link| link.mtu).min()?.max(LEAST_MTU);
+    Some(u16::try_from(mtu).unwrap_or(u16::MAX))
 }
 
 /// True if anybody else has packet filter rules in this namespace, of nftables or its forerunner.

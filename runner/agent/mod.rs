@@ -8,10 +8,12 @@
 //!
 //! Start at [`serve`]; then [`steps`].
 
+pub mod chance;
 pub mod conntrack;
 pub mod delay;
 pub mod diversion;
 pub mod dns;
+pub mod fate;
 pub mod jobs;
 pub mod kernel;
 pub mod links;
@@ -24,6 +26,7 @@ pub mod service;
 pub mod step;
 pub mod steps;
 pub mod task;
+pub mod turns;
 pub mod wire;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -109,6 +112,7 @@ impl Agent {
         if input.revents != 0 {
             self.read_some();
         }
+        self.steps.take_turns();
         let mut expired = self.steps.expire();
         expired.extend(self.jobs.expire());
         if !expired.is_empty() {
@@ -117,7 +121,7 @@ impl Agent {
     }
 
     fn until_expiry_ms(&self) -> i32 {
-        match self.steps.next_expiry_ns().into_iter().chain(self.jobs.next_expiry_ns()).min() {
+        match self.steps.next_wake_ns().into_iter().chain(self.jobs.next_expiry_ns()).min() {
             // Rounded up, so as not to turn in vain until the millisecond is over.
             Some(at) => i32::try_from(at.saturating_sub(mono_ns()).div_ceil(1_000_000)).unwrap_or(i32::MAX),
             None => -1,

@@ -1,20 +1,27 @@
 //! One step: what carries it out, and how that is chosen.
 //!
-//! Dropping and resetting are rules alone. A delay is netem's work where the kernel has it and it can be had
-//! simply, and our own queue's otherwise; the engine that it came to is reported, never guessed.
+//! Dropping and resetting are rules alone. What holds packets or leaves to chance what becomes of them is
+//! netem's work where the kernel has it and it can be had simply, and our own queue's otherwise; the engine that
+//! it came to is reported, never guessed.
+//!
+//! Random loss could be a rule alone (nftables' `numgen random`) and would need no queue. But its choices can't
+//! be repeated from a seed and know no correlation, and it would drop at once what the kernel has put together
+//! for the network card, up to 64 KiB that are forty packets on the wire.
 
 use std::io;
 
-use super::delay::Delays;
+use super::fate::Fates;
 use super::kernel;
 use super::netem::Netem;
 use super::netlink::Socket;
 use super::nfqueue::held::Did;
+use super::nfqueue::mark::Marks;
 use super::nfqueue::{self, Queue};
 use super::nft::rule::QueueWay;
-use super::nft::tables::{Hit, Tables, table_name};
+use super::nft::tables::{Copies, Hit, Tables, table_name};
 use super::nft::{self, Family};
-use super::wire::{Counters, Delay, Effect, Engine, Impairment, Kernel, Protocol};
+use super::turns::Schedule;
+use super::wire::{Counters, Effect, Engine, Impairment, Kernel, Protocol};
 
 /// Peers, exceptions and ports of one step together. Rules are walked one by one, for every packet.
 const MAX_FILTER_ENTRIES: usize = 4_096;
@@ -68,6 +75,8 @@ pub struct Step {
     pub deadline_ns: u64,
     /// When that is; nothing until it is fired.
     pub expires_ns: Option<u64>,
+    /// When it is on and off; nothing if it is on all along.
+    pub schedule: Option<Schedule>,
 }
 
 /// What carries a step out.
@@ -92,15 +101,21 @@ impl Step {
         place: u32,
     ) -> Result<Self, String> {
         check_filter(impairment)?;
-        let works = match &impairment.effect {
-            Effect::Delay(delay) => delay_works(means, tag, impairment, delay, engines)?,
+        let (effect, turns) = impairment.effect.turns();
+        let works = match effect {
+            Effect::Flaky(..) => return Err("a pattern of patterns is none".into()),
+            Effect::Delay(_)
+            | Effect::Loss(_)
+            | Effect::Duplicate(_)
+            | Effect::Corrupt(_)
+            | Effect::Reorder(_) => chance_works(means, tag, impairment, engines, place)?,
             Effect::Drop | Effect::Reset if !means.kernel.nft => return Err(NO_NFT.into()),
             Effect::Drop => Works::Rules(Hit::Drop { silent: means.queue_way().zip(means.nobody) }),
             Effect::Reset => Works::Rules(Hit::Reset),
         };
         let table = table_name(tag, impairment.step);
-        let impairment = impairment.clone();
-        Ok(Self { table, impairment, place, works, deadline_ns: 0, expires_ns: None })
+        let (impairment, schedule) = (impairment.clone(), turns.map(Schedule::new));
+        Ok(Self { table, impairment, place, works, deadline_ns: 0, expires_ns: None, schedule })
     }
 
     /// Its tables; nothing for netem, which has none.
@@ -135,29 +150,61 @@ impl Step {
 
     /// What it did so far; `did` is its queue's account, if that has been asked already.
     pub fn counters(&self, means: &Means, did: Option<Did>) -> Counters {
-        if let Works::Netem(netem) = &self.works {
-            let counted = netem.counted().unwrap_or_default();
-            return Counters {
-                matched_packets: counted.packets,
-                matched_bytes: counted.bytes,
-                lost_packets: Some(counted.lost),
-                ..Counters::default()
-            };
+        let switched_on = self.schedule.as_ref().map(|schedule| schedule.switched_on);
+        let counters = match &self.works {
+            Works::Rules(_) => self.matched(means),
+            Works::Queue(_, queue) => self.dealt_out(means, queue, did),
+            Works::Netem(netem) => {
+                let counted = netem.counted().unwrap_or_default();
+                // netem has one counter for what it was to drop and for what did not fit.
+                let lossy = matches!(self.impairment.effect.turns().0, Effect::Loss(_));
+                Counters {
+                    matched_packets: counted.packets,
+                    matched_bytes: counted.bytes,
+                    dropped_packets: lossy.then_some(counted.lost),
+                    lost_packets: (!lossy).then_some(counted.lost),
+                    ..Counters::default()
+                }
+            }
+        };
+        Counters { switched_on, ..counters }
+    }
+
+    fn matched(&self, means: &Means) -> Counters {
+        let matched = nft::read(&means.nft, &self.table).unwrap_or_default();
+        let drops = *self.impairment.effect.turns().0 == Effect::Drop;
+        Counters {
+            matched_packets: matched.packets,
+            matched_bytes: matched.bytes,
+            dropped_packets: drops.then_some(matched.packets),
+            ..Counters::default()
         }
+    }
+
+    fn dealt_out(&self, means: &Means, queue: &Queue, did: Option<Did>) -> Counters {
         let matched = nft::read(&means.nft, &self.table).unwrap_or_default();
         let mut counters = Counters {
             matched_packets: matched.packets,
             matched_bytes: matched.bytes,
             ..Counters::default()
         };
-        let Works::Queue(_, queue) = &self.works else { return counters };
         // Asked after the rules were: what they had counted by then has come in by now.
-        if let Some(did) = did.or_else(|| queue.report()) {
-            let let_through = matched.packets.saturating_sub(did.received);
-            counters.delayed_packets = Some(did.delayed);
-            counters.overflowed_packets = Some(did.overflowed + let_through);
-            counters.lost_packets = Some(did.lost);
-            counters.delay_ms = Some(did.delay_ms).filter(|delays| !delays.is_empty());
+        let Some(did) = did.or_else(|| queue.report()) else { return counters };
+        let let_through = matched.packets.saturating_sub(did.received);
+        counters.overflowed_packets = Some(did.overflowed + let_through);
+        counters.lost_packets = Some(did.lost);
+        // A rule counts once what the queue then takes apart.
+        counters.matched_packets = matched.packets.max(did.received);
+        match self.impairment.effect.turns().0 {
+            Effect::Loss(_) => counters.dropped_packets = Some(did.dropped),
+            Effect::Duplicate(_) => counters.duplicated_packets = Some(matched.copied),
+            Effect::Corrupt(_) => counters.corrupted_packets = Some(did.corrupted),
+            effect => {
+                let reorders = matches!(effect, Effect::Reorder(_));
+                counters.reordered_packets = reorders.then_some(did.reordered);
+                counters.delayed_packets = Some(did.delayed);
+                counters.delay_ms = Some(did.delay_ms).filter(|delays| !delays.is_empty());
+            }
         }
         counters
     }
@@ -165,20 +212,21 @@ impl Step {
 
 const NO_NFT: &str = "this kernel has no nftables (CONFIG_NF_TABLES)";
 
-fn delay_works(
+/// What holds packets, or leaves to chance what becomes of them.
+fn chance_works(
     means: &Means,
     tag: &str,
     impairment: &Impairment,
-    delay: &Delay,
     engines: &[Engine],
+    place: u32,
 ) -> Result<Works, String> {
     let mut reasons = Vec::new();
     for engine in engines {
         let works = match engine {
-            Engine::Netem => Netem::stage(tag, impairment, delay).map(Works::Netem),
-            Engine::Nfqueue => queue_works(means, delay),
+            Engine::Netem => Netem::stage(tag, impairment).map(Works::Netem),
+            Engine::Nfqueue => queue_works(means, impairment.effect.turns().0, place),
             Engine::Nft | Engine::Docker | Engine::Agent => {
-                Err(format!("engine `{}` can't delay packets", engine.word()))
+                Err(format!("engine `{}` can't do that", engine.word()))
             }
         };
         match works {
@@ -189,7 +237,7 @@ fn delay_works(
     Err(reasons.join("; and "))
 }
 
-fn queue_works(means: &Means, delay: &Delay) -> Result<Works, String> {
+fn queue_works(means: &Means, effect: &Effect, place: u32) -> Result<Works, String> {
     if !means.kernel.nft {
         return Err(NO_NFT.into());
     }
@@ -197,10 +245,29 @@ fn queue_works(means: &Means, delay: &Delay) -> Result<Works, String> {
         "this kernel has no packet queues (CONFIG_NETFILTER_NETLINK_QUEUE, and one of CONFIG_NFT_QUEUE and \
          CONFIG_NETFILTER_XT_TARGET_NFQUEUE with CONFIG_NFT_COMPAT)",
     )?;
+    let fates = Fates::new(effect).ok_or("there is nothing to decide")?;
+    let marks = match effect {
+        Effect::Duplicate(_) if !kernel::can_copy(&means.nft, &means.families) => {
+            return Err(
+                "this kernel can't send packets twice (CONFIG_NFT_DUP_IPV4, CONFIG_NFT_DUP_IPV6)".into()
+            );
+        }
+        Effect::Duplicate(_) => {
+            let mtu = kernel::least_mtu().ok_or("could not list the interfaces")?;
+            Some(Marks::new(place, mtu))
+        }
+        _ => None,
+    };
+    // What goes on at once need not be taken from its socket first.
+    let holds = matches!(effect, Effect::Delay(_) | Effect::Reorder(_));
+    let disown = means
+        .nobody
+        .filter(|_| holds)
+        .and_then(|nobody| kernel::disown(&means.nft, &means.families, way, nobody));
+    let copies = if marks.is_some() { Copies::ByMark } else { Copies::None };
     let queue =
-        Queue::bind(Delays::new(delay)).map_err(|error| format!("could not bind a packet queue: {error}"))?;
-    let disown = means.nobody.and_then(|nobody| kernel::disown(&means.nft, &means.families, way, nobody));
-    Ok(Works::Queue(Hit::Queue { way, number: queue.number(), disown }, queue))
+        Queue::bind(fates, marks).map_err(|error| format!("could not bind a packet queue: {error}"))?;
+    Ok(Works::Queue(Hit::Queue { way, number: queue.number(), disown, copies }, queue))
 }
 
 /// Refuses what no packet can match, and what would slow every packet down.

@@ -13,7 +13,8 @@ use super::netlink::Refusal;
 use super::nft::tables::{self, MAX_STEPS, Tables, table_name, table_prefix};
 use super::nft::{self, Batch};
 use super::step::{Means, Step, Works};
-use super::wire::{Counters, Engine, Impairment, Kernel, Undone};
+use super::turns::Schedule;
+use super::wire::{Counters, Direction, Effect, Engine, Impairment, Kernel, Undone};
 use crate::clock::mono_ns;
 
 /// The longest tag, in characters: with two more an interface name (15) is as good as full.
@@ -59,7 +60,8 @@ impl Steps {
                 let engines = self.delay_engines(engine, &made);
                 let place = self.armed_so_far % MAX_STEPS;
                 self.armed_so_far = self.armed_so_far.wrapping_add(1);
-                Step::make(&self.means, tag, impairment, &engines, place)
+                self.check_copies(impairment, &made)
+                    .and_then(|()| Step::make(&self.means, tag, impairment, &engines, place))
             };
             match step {
                 Ok(step) => drop(made.insert(number, Step { deadline_ns, ..step })),
@@ -75,6 +77,18 @@ impl Steps {
         self.steps.extend(made);
         self.tag = Some(tag.to_owned());
         Ok(engines)
+    }
+
+    /// Entering packets are copied late on their way, where they can bear one step's mark only.
+    fn check_copies(&self, impairment: &Impairment, made: &BTreeMap<u32, Step>) -> Result<(), String> {
+        let copies = |one: &Impairment| {
+            one.direction != Direction::Egress && matches!(one.effect.turns().0, Effect::Duplicate(_))
+        };
+        let mut others = self.steps.values().chain(made.values());
+        if copies(impairment) && others.any(|step| copies(&step.impairment)) {
+            return Err("packets that enter can be sent twice by one fault at a time".into());
+        }
+        Ok(())
     }
 
     /// What may carry out the next delay, best first. Two netems on one path would not see the same packet,
@@ -136,6 +150,9 @@ impl Steps {
                 _ => nft_ns,
             };
             step.expires_ns = Some(at_ns.saturating_add(step.deadline_ns));
+            if let Some(schedule) = &mut step.schedule {
+                schedule.begin(at_ns);
+            }
             fired.insert(*number, at_ns);
         }
         match refused {
@@ -261,9 +278,35 @@ impl Steps {
         known.map(|(number, step)| (*number, step.counters(&self.means, None))).collect()
     }
 
-    /// The instant of the next deadline.
-    pub fn next_expiry_ns(&self) -> Option<u64> {
-        self.steps.values().filter_map(|step| step.expires_ns).min()
+    /// The instant of the next deadline or turn.
+    pub fn next_wake_ns(&self) -> Option<u64> {
+        let turn = |step: &Step| step.schedule.as_ref().and_then(Schedule::next_ns);
+        self.steps.values().flat_map(|step| [step.expires_ns, turn(step)]).flatten().min()
+    }
+
+    /// Switches those steps on or off whose turn it is. What is refused stays as it is until the next turn; the
+    /// count of turns tells.
+    pub fn take_turns(&mut self) {
+        let now_ns = mono_ns();
+        for step in self.steps.values_mut() {
+            let due = |schedule: &&mut Schedule| schedule.next_ns().is_some_and(|at| at <= now_ns);
+            let Some(schedule) = step.schedule.as_mut().filter(due) else { continue };
+            schedule.change_at(now_ns);
+            let on = schedule.on;
+            let mut batch = Batch::begin();
+            if let Some(tables) = step.tables(&self.means) {
+                if on { batch.attach_again(&tables) } else { batch.detach(&tables) }
+            }
+            // What is held meanwhile goes on when its time comes, as on a path that has become well again.
+            let switched = batch.commit(&self.means.nft).and_then(|()| match &step.works {
+                Works::Netem(netem) if on => netem.resume(),
+                Works::Netem(netem) => netem.suspend(),
+                _ => Ok(()),
+            });
+            if let (Err(_), true, Some(schedule)) = (switched, on, &mut step.schedule) {
+                schedule.switched_on -= 1;
+            }
+        }
     }
 
     /// Undoes the steps whose deadline has passed; may be empty.

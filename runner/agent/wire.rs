@@ -146,6 +146,87 @@ pub enum Effect {
     Drop,
     /// TCP is answered with a reset, everything else with ICMP port unreachable.
     Reset,
+    /// Some vanish.
+    Loss(Loss),
+    /// Some come twice.
+    Duplicate(Chance),
+    /// One random bit of some is turned over.
+    Corrupt(Chance),
+    /// Some go at once while the others are held, and so overtake them.
+    Reorder(Box<Reorder>),
+    /// Another effect, on and off in turns; it begins with being on.
+    Flaky(Box<Turns>, Box<Effect>),
+}
+
+impl Effect {
+    /// What happens to packets while it does, and the pattern in which it does.
+    pub const fn turns(&self) -> (&Self, Option<&Turns>) {
+        match self {
+            Self::Flaky(turns, effect) => (effect, Some(turns)),
+            steady => (steady, None),
+        }
+    }
+}
+
+/// A share of packets, chosen at random.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Chance {
+    /// The share, 0 to 1.
+    pub share: f64,
+    /// How much each choice takes after the one before: 0 (not at all) to below 1.
+    pub correlation: f64,
+    /// Seed of the choices.
+    pub seed: u64,
+}
+
+/// Which packets vanish.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// A share of them.
+    Random(Chance),
+    /// Those that a chain of two states chooses.
+    Bursts(Box<Bursts>),
+}
+
+/// The chain of Gilbert and Elliott: a good state and a bad one, each with its own loss. It begins as good.
+/// Probabilities are from 0 to 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bursts {
+    /// From good to bad, at each packet (p).
+    pub good_to_bad: f64,
+    /// From bad to good, at each packet (r).
+    pub bad_to_good: f64,
+    /// Of loss in the bad state (1-h).
+    pub bad_loss: f64,
+    /// Of loss in the good state (1-k).
+    pub good_loss: f64,
+    /// Seed of the chain.
+    pub seed: u64,
+}
+
+/// Which packets overtake others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reorder {
+    /// Which ones go at once.
+    pub chance: Chance,
+    /// Only each packet of this number may go at once; 1: every packet.
+    pub gap: u32,
+    /// How long the others are held.
+    pub delay: Delay,
+}
+
+/// A pattern of being on and off in turns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Turns {
+    /// How long it is on, in nanoseconds.
+    pub on_ns: u64,
+    /// How long it is off, in nanoseconds.
+    pub off_ns: u64,
+    /// How much each of these varies to either side, evenly, in nanoseconds; 0 for not at all.
+    pub jitter_ns: u64,
+    /// Seed of the variation.
+    pub seed: u64,
 }
 
 /// How long packets are held.
@@ -159,7 +240,7 @@ pub struct Delay {
     pub distribution: Distribution,
     /// How much each packet's delay takes after the one before: 0 (not at all) to 1.
     pub correlation: f64,
-    /// Seed of the jitter (our own engine; netem seeds itself).
+    /// Seed of the jitter (netem before Linux 6.6 seeds itself).
     pub seed: u64,
 }
 
@@ -301,6 +382,21 @@ pub struct Counters {
     /// Packets the mechanism itself lost, against what was asked: dropped by netem's full queue; or held by our
     /// own engine and dropped by the kernel because somebody removed a packet filter's hook from the namespace.
     pub lost_packets: Option<u64>,
+    /// Packets that vanished as asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped_packets: Option<u64>,
+    /// Packets that were sent on twice (our own engine).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicated_packets: Option<u64>,
+    /// Packets of which a bit was turned over (our own engine).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupted_packets: Option<u64>,
+    /// Packets that went at once past others that were held (our own engine).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reordered_packets: Option<u64>,
+    /// How often a pattern of on and off put it into effect, the first time included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switched_on: Option<u64>,
     /// Delay really given, in milliseconds: min, p50, p99, max (our own engine).
     pub delay_ms: Option<BTreeMap<String, f64>>,
     /// What a task counted, by name, as `stopped_processes`; empty for packets.

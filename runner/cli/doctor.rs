@@ -340,6 +340,8 @@ mod tests {
                 nft_queue: false,
                 xt_queue: true,
                 nfqueue: true,
+                nft_redirect: true,
+                conntrack: true,
             }),
             image: Ok("chaos:0123456789ab".into()),
             compose: Some("docker compose".into()),
@@ -385,6 +387,8 @@ mod tests {
             nft_owner: false,
             xt_queue: false,
             nfqueue: false,
+            nft_redirect: false,
+            conntrack: false,
             ..findings().kernel.unwrap()
         };
         let wrong = Findings {

@@ -1,8 +1,8 @@
 //! `latency`: packets of a container are held before they go on.
 
-use super::step::{Op, Packets};
+use super::packets::{Filter, counted};
 use super::{Cast, Change, FaultKind};
-use crate::agent::wire::{Delay, Direction, Distribution, Effect, Engine, Kernel, Protocol};
+use crate::agent::wire::{Delay, Distribution, Effect, Engine, Kernel};
 use crate::event::Evidence;
 use crate::record;
 use crate::spec::Located;
@@ -23,16 +23,7 @@ record! {
         pub distribution: Distribution = Distribution::Normal,
         /// How much each packet's delay takes after the one before it.
         pub correlation: Ratio = Ratio::new(0.0),
-        /// Packets leaving the target, entering it, or both (an exchange then takes twice the delay).
-        pub direction: Direction = Direction::Egress,
-        /// Only packets to or from these: targets, addresses, networks (`10.0.0.0/8`) or host names.
-        pub peers: Vec<Located<String>>,
-        /// Never packets to or from these.
-        pub except: Vec<Located<String>>,
-        /// Only packets with one of these ports at either end.
-        pub ports: Vec<u16>,
-        /// Only this protocol.
-        pub protocol: Option<Protocol>,
+        ..pub filter: Filter,
     }
 }
 
@@ -42,33 +33,19 @@ impl FaultKind for Latency {
     }
 
     fn peers(&self) -> Vec<&Located<String>> {
-        self.peers.iter().chain(&self.except).collect()
+        self.filter.entries()
     }
 
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change> {
-        let containers = cast.containers(&self.on);
-        let change = |(index, container): (usize, &String)| Change {
-            container: container.clone(),
-            apply: Op::Impair(
-                Packets {
-                    direction: self.direction,
-                    peers: cast.peers(&self.peers),
-                    except: cast.peers(&self.except),
-                    ports: self.ports.clone(),
-                    protocol: self.protocol,
-                },
-                Effect::Delay(Delay {
-                    delay_ns: self.delay.as_ns(),
-                    jitter_ns: self.jitter.as_ns(),
-                    distribution: self.distribution,
-                    correlation: self.correlation.get(),
-                    // Each container draws its own jitter.
-                    seed: cast.seed.wrapping_add(index as u64),
-                }),
-            ),
-            undo: Some(Op::Clear),
-        };
-        containers.iter().enumerate().map(change).collect()
+        self.filter.changes(cast, &self.on, |seed| {
+            Effect::Delay(Delay {
+                delay_ns: self.delay.as_ns(),
+                jitter_ns: self.jitter.as_ns(),
+                distribution: self.distribution,
+                correlation: self.correlation.get(),
+                seed,
+            })
+        })
     }
 
     fn engine(&self, kernel: &Kernel) -> Option<Engine> {
@@ -76,11 +53,7 @@ impl FaultKind for Latency {
     }
 
     fn summary(&self) -> String {
-        let way = match self.direction {
-            Direction::Egress => "leaving",
-            Direction::Ingress => "entering",
-            Direction::Both => "leaving and entering",
-        };
+        let way = self.filter.way();
         let jitter = if self.jitter.is_zero() { String::new() } else { format!(" ± {}", self.jitter) };
         format!("packets {way} {} are held {}{jitter}", self.on.value, self.delay.value)
     }
@@ -88,10 +61,7 @@ impl FaultKind for Latency {
     fn proven(&self, evidence: &[Evidence]) -> bool {
         // Our own engine counts what it released late. netem only counts what passed through it, and a
         // packet that passed a queue which holds everything was held.
-        evidence.iter().any(|seen| match seen {
-            Evidence::Packets(counters) => counters.delayed_packets.unwrap_or(counters.matched_packets) > 0,
-            Evidence::State(_) | Evidence::Signalled(_) => false,
-        })
+        counted(evidence, |counters| counters.delayed_packets.unwrap_or(counters.matched_packets) > 0)
     }
 
     fn check(&self, mistakes: &mut Mistakes) {

@@ -4,11 +4,17 @@
 //! reversible steps; [`Fault::proven`] says whether what was seen proves that it happened. Both are pure.
 //! To add one: a file like `pause.rs`, a line in the list below (CONTRIBUTING.md walks through it).
 
+pub mod corrupt;
 pub mod dns;
+pub mod duplicate;
+pub mod flaky;
 pub mod kill;
 pub mod latency;
+pub mod loss;
+pub mod packets;
 pub mod partition;
 pub mod pause;
+pub mod reorder;
 pub mod step;
 
 use crate::agent::wire::{Engine, Kernel};
@@ -69,10 +75,15 @@ pub struct Change {
     pub undo: Option<Op>,
 }
 
+/// What precedes the name of a service among peers.
+pub const SERVICE_PREFIX: &str = "service:";
+
 /// The containers chosen for each target, and the experiment's seed.
 pub struct Cast<'p> {
     /// Container names by target name, sorted.
     pub targets: &'p std::collections::BTreeMap<String, Vec<String>>,
+    /// The names of all running containers by service, sorted.
+    pub services: &'p std::collections::BTreeMap<String, Vec<String>>,
     /// Seed for the fault's own random choices.
     pub seed: u64,
 }
@@ -83,13 +94,18 @@ impl Cast<'_> {
         self.targets.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// What a peer filter's entry means: a target's containers, a network or address, or a host name.
+    /// What a peer filter's entry means: a target's containers, a service's, a network or address, or a host
+    /// name. A service that is not there (which planning has refused) is nobody.
     pub fn peers(&self, entries: &[Located<String>]) -> Vec<Peer> {
         entries
             .iter()
             .flat_map(|entry| {
                 if let Some(containers) = self.targets.get(&entry.value) {
                     return containers.iter().cloned().map(Peer::Container).collect();
+                }
+                if let Some(service) = entry.value.strip_prefix(SERVICE_PREFIX) {
+                    let members = self.services.get(service).into_iter().flatten();
+                    return members.cloned().map(Peer::Container).collect();
                 }
                 let address = entry.value.split('/').next().unwrap_or_default();
                 if address.parse::<std::net::IpAddr>().is_ok() {
@@ -106,7 +122,11 @@ impl Cast<'_> {
 macro_rules! catalogue {
     ($( $(#[doc = $doc:literal])* $variant:ident($type:ty) = $word:literal ),* $(,)?) => {
         $crate::tagged! {
-            /// Something that is broken on purpose and healed again.
+            /// Something that is broken on purpose and healed again. Of several faults of packets on one
+            /// container each packet passes one after another, in the order in which they are written: what one
+            /// drops no other sees, and what one sends twice the next ones see twice. (Those that a kernel's netem
+            /// carries out stand at the network card, behind all others for packets that leave and before them for
+            /// packets that enter. Copies of packets that enter are made last.)
             pub enum Fault ("fault") {
                 $( $(#[doc = $doc])* $variant($type) = $word, )*
             }
@@ -124,6 +144,16 @@ macro_rules! catalogue {
 catalogue! {
     /// Packets are held for a while.
     Latency(latency::Latency) = "latency",
+    /// Some packets vanish.
+    Loss(loss::Loss) = "loss",
+    /// Some packets come twice.
+    Duplicate(duplicate::Duplicate) = "duplicate",
+    /// One bit of some packets is turned over.
+    Corrupt(corrupt::Corrupt) = "corrupt",
+    /// Some packets overtake others.
+    Reorder(reorder::Reorder) = "reorder",
+    /// Another fault of packets, on and off in turns.
+    Flaky(flaky::Flaky) = "flaky",
     /// Groups of containers can't reach each other.
     Partition(partition::Partition) = "partition",
     /// The container's first process gets a signal.

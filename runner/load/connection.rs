@@ -13,6 +13,7 @@ use super::kept::{Keep, Kept};
 use super::outcome::Class;
 use super::poll::Ready;
 use super::protocol::{Answer, Progress, Reader};
+use super::stamp::Stamps;
 use super::transport::{Secure, Transport};
 use super::wire::Wired;
 
@@ -190,7 +191,12 @@ impl<R: Reader + Default> Connection<R> {
 
     /// Goes as far as the socket allows. After [`Event::Unfinished`] call it again, soon, with the same
     /// `ready`.
-    pub fn advance(&mut self, ready: Ready, buffer: &mut [u8], memory: &mut R::Memory) -> Event {
+    pub fn advance(
+        &mut self,
+        ready: Ready,
+        (buffer, stamps): (&mut [u8], &mut Stamps),
+        memory: &mut R::Memory,
+    ) -> Event {
         if matches!(self.stage, Stage::Connecting | Stage::Securing) {
             return match connect(&mut self.transport, &mut self.stage, ready) {
                 Ok(true) => Event::Connected,
@@ -206,7 +212,7 @@ impl<R: Reader + Default> Connection<R> {
                 self.send_rest();
             }
         }
-        if ready.readable() { self.receive(ready, buffer, memory) } else { Event::Pending }
+        if ready.readable() { self.receive(ready, (buffer, stamps), memory) } else { Event::Pending }
     }
 
     fn send_rest(&mut self) {
@@ -239,9 +245,14 @@ impl<R: Reader + Default> Connection<R> {
         }
     }
 
-    fn receive(&mut self, ready: Ready, buffer: &mut [u8], memory: &mut R::Memory) -> Event {
+    fn receive(
+        &mut self,
+        ready: Ready,
+        (buffer, stamps): (&mut [u8], &mut Stamps),
+        memory: &mut R::Memory,
+    ) -> Event {
         for _ in 0..READS_AT_ONCE {
-            let read = match self.transport.read(buffer) {
+            let read = match self.transport.read(buffer, stamps) {
                 Ok(read) => read,
                 Err(error) if would_block(&error) => return Event::Pending,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -79,6 +79,14 @@ impl Lane {
     }
 }
 
+impl Lane {
+    /// True if the kernel can say when its answers came: over TCP, in the clear, one after the other on a
+    /// connection.
+    pub fn is_stamped(&self) -> bool {
+        self.streams == 0 && self.prepared.places.iter().all(|place| place.secure.is_none() && place.is_ip())
+    }
+}
+
 /// The most connections to each place that a load may have open, if there is a bound. Each thread needs one.
 pub fn connections(plan: &LoadPlan) -> Option<u32> {
     plan.load.connections.as_ref().and_then(|policy| policy.max.as_ref()).map(|max| max.value)

@@ -38,6 +38,7 @@ pub mod schedule;
 pub mod scrutiny;
 pub mod shared;
 pub mod source;
+pub mod stamp;
 pub mod stretch;
 pub mod tally;
 pub mod template;

@@ -34,6 +34,11 @@ impl Place {
         &self.addresses[turn % self.addresses.len()]
     }
 
+    /// True if it is reached over IP.
+    pub fn is_ip(&self) -> bool {
+        self.addresses.iter().all(|address| address.as_socket().is_some())
+    }
+
     fn is(&self, other: &Self) -> bool {
         let name = |place: &Self| place.secure.as_ref().map(|secure| secure.name.clone());
         self.addresses == other.addresses && name(self) == name(other)

@@ -14,6 +14,7 @@ use super::kept::Keep;
 use super::outcome::Class;
 use super::poll::Ready;
 use super::protocol::h2::{Event, H2, Laid};
+use super::stamp::Stamps;
 use super::transport::{Secure, Transport};
 
 /// How much may wait to be written before a connection takes no further request: a server that does not
@@ -114,6 +115,11 @@ impl Shared {
         std::mem::take(&mut self.waiting)
     }
 
+    /// The requests whose answers began since this was last asked, also if they have ended since.
+    pub fn take_begun(&mut self) -> impl Iterator<Item = Ticket> + '_ {
+        self.h2.take_begun().map(Ticket::from_number)
+    }
+
     /// Opens a request; what it takes to send it is written with [`Shared::flush`].
     pub fn send(&mut self, ticket: Ticket, laid: Laid<'_>, head_only: bool, keep: Option<Keep>) {
         self.left -= 1;
@@ -167,7 +173,7 @@ impl Shared {
 
     fn receive(&mut self, ready: Ready, buffer: &mut [u8], events: &mut Vec<Event>) -> Turn {
         for _ in 0..READS_AT_ONCE {
-            let read = match self.transport.read(buffer) {
+            let read = match self.transport.read(buffer, &mut Stamps::default()) {
                 Ok(0) => return Turn::Broken(Class::Reset, Cause::Words("closed without an answer")),
                 Ok(read) => read,
                 Err(error) if would_block(&error) => return Turn::Done,

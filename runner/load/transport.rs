@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
+use super::stamp::Stamps;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -100,10 +101,12 @@ impl Transport {
         matches!(self, Self::Plain(_))
     }
 
-    /// Reads what is there; 0 is the end, and an end that TLS was not told of is `UnexpectedEof`.
+    /// Reads what is there, with when it came where `stamps` ask for it and the kernel says; 0 is the end, and an
+    /// end that TLS was not told of is `UnexpectedEof`.
     #[inline]
-    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub fn read(&mut self, buffer: &mut [u8], stamps: &mut Stamps) -> io::Result<usize> {
         match self {
+            Self::Plain(socket) if stamps.asked() => stamps.read(socket.as_fd(), buffer),
             Self::Plain(socket) => socket.read(buffer),
             Self::Tls(tls) => tls.read(buffer),
         }

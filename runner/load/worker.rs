@@ -27,6 +27,7 @@ use super::progress::{Fared, Progress};
 use super::protocol::h2;
 use super::protocol::http1::LastHead;
 use super::redirect::Trail;
+use super::stamp::Stamps;
 use super::visit::Visits;
 use super::window::{Now, OVERDUE_NS};
 use crate::clock::Clock;
@@ -43,6 +44,10 @@ const RELEASED_AT_ONCE: u32 = 64;
 
 /// How many due arrivals are looked at meanwhile: dropping one costs a hundredth of sending it.
 const LOOKED_AT_AT_ONCE: u32 = 4_096;
+
+/// An arrival this near is slept for without listening to sockets, whose answers are read at its instant: two
+/// wake-ups for each request would be twice the price. The longest that an answer waits to be read.
+const NAP_NS: u64 = 100_000;
 
 /// How long an unsent backlog is counted at the end.
 const BACKLOG_COUNTED_NS: u64 = 1_000_000_000;
@@ -91,6 +96,11 @@ pub struct Worker {
     clock: Clock,
     /// The last look at the clock.
     now_ns: u64,
+    /// When what is attended to came: the last look, or earlier where the kernel says so.
+    heard_ns: u64,
+    stamps: Stamps,
+    /// True if the thread sleeps for its next arrival alone where that is near, and reads in passing.
+    naps: bool,
     begin_ns: u64,
     /// Milliseconds since 1970 at the clock's zero.
     unix_zero_ms: u64,
@@ -149,6 +159,9 @@ impl Worker {
             thread,
             clock,
             now_ns: begin_ns,
+            heard_ns: begin_ns,
+            stamps: Stamps::default(),
+            naps: manner.pacing == Pacing::Precise && lanes.iter().all(Lane::is_stamped),
             begin_ns,
             unix_zero_ms,
             poll,
@@ -201,11 +214,27 @@ impl Worker {
             self.write_shared();
             until_ns = self.wake_ns(now_ns).min(hand_over_ns);
             let until_mono_ns = if until_ns <= now_ns { 0 } else { self.clock.to_mono(until_ns) };
-            self.poll.wait(until_mono_ns, &mut ready).expect("an epoll of our own can be waited for");
+            let ahead_ns = until_ns.saturating_sub(now_ns);
+            let napping = self.naps && ahead_ns > 0 && ahead_ns <= NAP_NS;
             // First what came due while waiting: a full load's arrivals must not take the places that open
             // only now.
-            self.look();
-            self.release();
+            if napping {
+                if realtime {
+                    self.poll.watch(until_mono_ns);
+                } else {
+                    self.poll.nap(until_mono_ns);
+                }
+                self.look();
+                self.release();
+                let now_ns = self.look();
+                self.stamps.ask(now_ns);
+                self.poll.wait(0, &mut ready).expect("an epoll of our own can be waited for");
+            } else {
+                self.stamps.rest();
+                self.poll.wait(until_mono_ns, &mut ready).expect("an epoll of our own can be waited for");
+                self.look();
+                self.release();
+            }
             for ready in std::mem::take(&mut self.unfinished) {
                 self.attend(ready);
             }
@@ -278,6 +307,7 @@ impl Worker {
     /// sending a request, so it is read where time may have passed, not wherever an instant is noted.
     fn look(&mut self) -> u64 {
         self.now_ns = self.clock.now_ns();
+        self.heard_ns = self.now_ns;
         self.now_ns
     }
 

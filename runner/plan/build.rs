@@ -8,7 +8,7 @@ use super::{FaultPlan, LoadPlan, PhasePlan, Plan, Share};
 use crate::agent::task::Place;
 use crate::error::{Exit, Problem, Span};
 use crate::fault::step::{Op, Step};
-use crate::fault::{Cast, Fault};
+use crate::fault::{Cast, Fault, SERVICE_PREFIX};
 use crate::load::schedule::Profile;
 use crate::spec::{Experiment, Located, Named, Phase, TargetLimit};
 use crate::units::Duration;
@@ -135,6 +135,7 @@ impl<'e> Builder<'e> {
 
     fn phases(&mut self, targets: &BTreeMap<String, Vec<String>>) -> (Vec<PhasePlan>, Vec<FaultPlan>) {
         let (mut phases, mut faults) = (Vec::new(), Vec::<FaultPlan>::new());
+        let services = self.services();
         let mut starts = Duration::ZERO;
         let mut next_step = 0;
         for (name, phase) in self.experiment.phases.iter() {
@@ -142,7 +143,8 @@ impl<'e> Builder<'e> {
             for (index, fault) in phase.faults.iter().enumerate() {
                 let fault_name = fault_name(name, phase, index);
                 let seed = derived_seed(self.experiment.seed, &fault_name);
-                let changes = fault.kind().changes(&Cast { targets, seed });
+                let changes = fault.kind().changes(&Cast { targets, services: &services, seed });
+                self.check_services(fault, &services);
                 let mut steps = Vec::new();
                 for change in changes {
                     let step = Step {
@@ -175,6 +177,34 @@ impl<'e> Builder<'e> {
             starts = starts + phase.longest();
         }
         (phases, faults)
+    }
+
+    /// The running containers of each service.
+    fn services(&self) -> BTreeMap<String, Vec<String>> {
+        let mut services = BTreeMap::<String, Vec<String>>::new();
+        for container in &self.inventory.containers {
+            if let Some(service) = &container.service {
+                services.entry(service.clone()).or_default().push(container.name.clone());
+            }
+        }
+        services.values_mut().for_each(|names| names.sort());
+        services
+    }
+
+    /// A filter by a service that is not there would match nobody, or everybody.
+    fn check_services(&mut self, fault: &Located<Fault>, services: &BTreeMap<String, Vec<String>>) {
+        for peer in fault.kind().peers() {
+            let Some(service) = peer.value.strip_prefix(SERVICE_PREFIX) else { continue };
+            if !services.contains_key(service) {
+                let known: Vec<&str> = services.keys().map(String::as_str).collect();
+                let hint = match known.as_slice() {
+                    [] => "no running container belongs to a service".to_owned(),
+                    known => format!("running: {}", known.join(", ")),
+                };
+                let message = format!("peer `{}` matches no container", peer.value);
+                self.refuse(Exit::Environment, peer.span, message, hint);
+            }
+        }
     }
 
     fn engine(&mut self, fault: &Located<Fault>) -> Option<crate::agent::wire::Engine> {

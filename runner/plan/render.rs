@@ -3,10 +3,10 @@
 use std::fmt::{self, Write as _};
 
 use super::{FaultPlan, LoadPlan, Plan};
-use crate::agent::wire::Effect;
+use crate::agent::wire::{Chance, Delay, Effect, Loss};
 use crate::fault::step::{Op, Packets, Peer};
 use crate::spec::FindRate;
-use crate::units::Duration;
+use crate::units::{Duration, Ratio};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -94,18 +94,7 @@ fn fault_text(fault: &FaultPlan) -> String {
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Impair(packets, effect) => match effect {
-                Effect::Delay(delay) => {
-                    write!(f, "hold {packets} {}", Duration::from_ns(delay.delay_ns))?;
-                    if delay.jitter_ns > 0 {
-                        let jitter = Duration::from_ns(delay.jitter_ns);
-                        write!(f, " ± {jitter} ({})", delay.distribution.word())?;
-                    }
-                    Ok(())
-                }
-                Effect::Drop => write!(f, "drop {packets}"),
-                Effect::Reset => write!(f, "refuse {packets}"),
-            },
+            Self::Impair(packets, effect) => impairment(f, packets, effect),
             Self::Clear => f.write_str("remove the step's rules from the network namespace"),
             Self::Inside(task) => f.write_str(&task.kind().summary()),
             Self::Restore(task) => write!(f, "undo `{}`", task.kind().summary()),
@@ -115,6 +104,59 @@ impl fmt::Display for Op {
             Self::Start => f.write_str("start the container"),
         }
     }
+}
+
+/// An effect on packets, in words.
+fn impairment(f: &mut fmt::Formatter<'_>, packets: &Packets, effect: &Effect) -> fmt::Result {
+    match effect {
+        Effect::Delay(delay) => {
+            write!(f, "hold {packets} ")?;
+            held(f, delay)
+        }
+        Effect::Drop => write!(f, "drop {packets}"),
+        Effect::Reset => write!(f, "refuse {packets}"),
+        Effect::Loss(Loss::Random(chance)) => chosen(f, "drop", chance, packets),
+        Effect::Loss(Loss::Bursts(bursts)) => {
+            let percent = |share| Ratio::new(share);
+            let (p, r) = (percent(bursts.good_to_bad), percent(bursts.bad_to_good));
+            let (bad, good) = (percent(bursts.bad_loss), percent(bursts.good_loss));
+            write!(f, "drop {packets} in bursts (p {p}, r {r}, 1-h {bad}, 1-k {good})")
+        }
+        Effect::Duplicate(chance) => chosen(f, "send twice", chance, packets),
+        Effect::Corrupt(chance) => chosen(f, "turn over a bit in", chance, packets),
+        Effect::Reorder(reorder) => {
+            chosen(f, "let", &reorder.chance, packets)?;
+            f.write_str(" go at once, hold the others ")?;
+            held(f, &reorder.delay)
+        }
+        Effect::Flaky(turns, effect) => {
+            impairment(f, packets, effect)?;
+            let (on, off) = (Duration::from_ns(turns.on_ns), Duration::from_ns(turns.off_ns));
+            write!(f, ", {on} on and {off} off in turns")?;
+            if turns.jitter_ns > 0 {
+                write!(f, ", each ± {}", Duration::from_ns(turns.jitter_ns))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// `50ms ± 5ms (normal)`.
+fn held(f: &mut fmt::Formatter<'_>, delay: &Delay) -> fmt::Result {
+    write!(f, "{}", Duration::from_ns(delay.delay_ns))?;
+    if delay.jitter_ns > 0 {
+        write!(f, " ± {} ({})", Duration::from_ns(delay.jitter_ns), delay.distribution.word())?;
+    }
+    Ok(())
+}
+
+/// `drop 10% of egress packets`.
+fn chosen(f: &mut fmt::Formatter<'_>, what: &str, chance: &Chance, packets: &Packets) -> fmt::Result {
+    write!(f, "{what} {} of {packets}", Ratio::new(chance.share))?;
+    if chance.correlation > 0.0 {
+        write!(f, " (correlated by {})", Ratio::new(chance.correlation))?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for Packets {

@@ -1,6 +1,6 @@
 //! A load by itself: no lab, no fault, no daemon and no journal on disk, only requests and what became of them.
 //!
-//! What happens is noted as the same events as in any run, kept in memory, so that the judgement and the
+//! What happens is noted as the same events as in any run, in a file without a name, so that the judgement and the
 //! reports are the same functions of plan and events. Start at [`Adhoc::run`].
 
 use std::num::NonZeroU64;
@@ -9,12 +9,12 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::live::{Happening, load_event};
+use super::spool::Spool;
 use super::watch::Watch;
 use super::{HAPPENINGS, forward_signals, runner_facts};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::event::{self, Entry, Event, Started};
-use crate::load::record::Stats;
 use crate::load::schedule::Schedule;
 use crate::load::{Endpoints, Generator, Interval, Setup};
 use crate::plan::Plan;
@@ -60,31 +60,21 @@ pub fn started(plan: Plan, command: String) -> Started {
 
 /// What came of it so far.
 struct Notes {
-    entries: Vec<Entry>,
+    spool: Spool,
     view: View,
     clock: Clock,
 }
 
 impl Notes {
-    fn note(&mut self, event: Event) {
+    fn note(&mut self, event: Event) -> Result<()> {
         let entry = Entry { t_ns: self.clock.now_ns(), event };
         self.view.on(&entry);
-        self.entries.push(entry);
+        self.spool.add(&entry)
     }
 
-    /// What is not shown; packed, as an hour of open histograms takes a gigabyte.
-    fn intervals(&mut self, intervals: Vec<Interval>) {
-        for interval in intervals {
-            let stats = packed(&interval.stats);
-            self.note(load_event(Interval { stats, ..interval }));
-        }
+    fn intervals(&mut self, intervals: Vec<Interval>) -> Result<()> {
+        intervals.into_iter().try_for_each(|interval| self.note(load_event(interval)))
     }
-}
-
-/// The same as it is read from a journal: with histograms that take no room.
-fn packed(stats: &Stats) -> Stats {
-    let text = serde_json::to_string(stats).expect("stats have text keys only");
-    serde_json::from_str(&text).expect("what was written is read")
 }
 
 /// Why the load is over.
@@ -113,8 +103,8 @@ impl Adhoc {
         let plan = self.started.plan.clone();
         let clock = Clock::start();
         self.started.wall = jiff::Timestamp::now().to_string();
-        let mut notes = Notes { entries: Vec::new(), view: self.view, clock };
-        notes.note(Event::Started(Box::new(self.started)));
+        let mut notes = Notes { spool: Spool::new()?, view: self.view, clock };
+        notes.note(Event::Started(Box::new(self.started)))?;
         let generator = Generator::start(&plan.loads, &self.endpoints, clock, setup).await?;
         let begin_ns = generator.begin_ns();
         // An arrival due at the very end is still one of them, and none is due at the very start.
@@ -122,32 +112,32 @@ impl Adhoc {
         let ends_ns = from_ns.saturating_add(lasts_ns);
         generator.end_at(ends_ns);
         let phase = plan.phases.first().map(|phase| phase.name.clone());
-        notes.note(Event::Phase { name: phase, at_ns: from_ns });
+        notes.note(Event::Phase { name: phase, at_ns: from_ns })?;
 
         let asked = setup.answers.map_or(u64::MAX, NonZeroU64::get);
-        let over = until_over(&plan, &generator, &mut happenings, &mut notes, (ends_ns, asked)).await;
+        let over = until_over(&plan, &generator, &mut happenings, &mut notes, (ends_ns, asked)).await?;
         let at_ns = match over {
             Over::At(at_ns) => at_ns,
             Over::Interrupted(by) => {
-                notes.note(Event::Interrupted { by: by.into() });
+                notes.note(Event::Interrupted { by: by.into() })?;
                 clock.now_ns()
             }
         };
         generator.cut(at_ns);
-        notes.note(Event::Phase { name: None, at_ns });
+        notes.note(Event::Phase { name: None, at_ns })?;
         let stopped = tokio::select! {
             stopped = generator.stop() => Some(stopped),
             // Asked twice: what is still under way is nobody's business any more.
             _ = happenings.recv() => None,
         };
         if let Some((intervals, about)) = stopped {
-            notes.intervals(intervals);
-            notes.note(Event::Generator(about));
-            notes.note(Event::Finished);
+            notes.intervals(intervals)?;
+            notes.note(Event::Generator(about))?;
+            notes.note(Event::Finished)?;
         }
         signals.abort();
         notes.view.finish();
-        Ok(notes.entries)
+        notes.spool.entries()
     }
 }
 
@@ -172,7 +162,7 @@ async fn until_over(
     happenings: &mut mpsc::Receiver<Happening>,
     notes: &mut Notes,
     (ends_ns, asked): (u64, u64),
-) -> Over {
+) -> Result<Over> {
     let clock = notes.clock;
     let mut ticker = interval(LOOK_EVERY);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -182,22 +172,22 @@ async fn until_over(
         tokio::select! {
             happening = happenings.recv() => {
                 if let Some(Happening::Interrupt(by)) = happening {
-                    return Over::Interrupted(by);
+                    return Ok(Over::Interrupted(by));
                 }
             }
             _ = ticker.tick() => {
                 let (ended, last_ns) = generator.ended();
                 if ended >= asked {
-                    return Over::At(last_ns + 1);
+                    return Ok(Over::At(last_ns + 1));
                 }
                 let now_ns = clock.now_ns();
                 if now_ns >= shown_ns + NS_PER_S {
                     shown_ns = now_ns;
-                    notes.intervals(generator.drain());
-                    notes.note(Event::Tick(Watch { plan, generator: Some(generator) }.tick(Vec::new())));
+                    notes.intervals(generator.drain())?;
+                    notes.note(Event::Tick(Watch { plan, generator: Some(generator) }.tick(Vec::new())))?;
                 }
             }
-            () = tokio::time::sleep(left) => return Over::At(ends_ns),
+            () = tokio::time::sleep(left) => return Ok(Over::At(ends_ns)),
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod adhoc;
 mod live;
 mod scribe;
 mod seek;
+mod spool;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,6 +8,7 @@ use super::decode::{Located, Mistakes, list_of, nearest};
 use super::names::Names;
 use super::{Experiment, Lab, Phase, Pick, Replicas, Target, TargetLimit, check_requests};
 use crate::error::Span;
+use crate::fault::SERVICE_PREFIX;
 use crate::units::Duration;
 
 /// The most phases of an experiment. Ten times the longest game day.
@@ -304,10 +305,11 @@ impl Checker<'_> {
         }
     }
 
-    /// A peer is a target, an address, a network or a host name.
+    /// A peer is a target, a service, an address, a network or a host name.
     fn peer(&mut self, peer: &Located<String>) {
         let text = peer.value.as_str();
-        if self.names.targets.iter().any(|name| name == text) {
+        let service = |text: &str| text.strip_prefix(SERVICE_PREFIX).is_some_and(|name| !name.is_empty());
+        if self.names.targets.iter().any(|name| name == text) || service(text) {
             return;
         }
         let (address, prefix) =
@@ -327,12 +329,16 @@ impl Checker<'_> {
             let known: Vec<&str> = self.names.targets.iter().map(String::as_str).collect();
             let hint = nearest(text, &known).map_or_else(
                 || {
-                    "write a target's name, an address, a network such as `10.0.0.0/8`, or a host name"
+                    "write a target's name, a service as `service:api`, an address, a network such as `10.0.0.0/8`, or a host name"
                         .to_owned()
                 },
                 |near| format!("did you mean the target `{near}`?"),
             );
-            self.add(peer.span, format!("`{text}` is no target, address, network or host name"), hint);
+            self.add(
+                peer.span,
+                format!("`{text}` is no target, service, address, network or host name"),
+                hint,
+            );
         }
     }
 }

@@ -89,6 +89,12 @@ impl<T: Decode> Decode for Located<T> {
     }
 }
 
+impl<T: Decode> Decode for Box<T> {
+    fn decode(node: &Node, mistakes: &mut Mistakes) -> Option<Self> {
+        T::decode(node, mistakes).map(Self::new)
+    }
+}
+
 impl<T: Decode> Decode for Option<T> {
     fn decode(node: &Node, mistakes: &mut Mistakes) -> Option<Self> {
         T::decode(node, mistakes).map(Some)
@@ -238,7 +244,7 @@ impl Decode for BTreeMap<String, String> {
 pub struct Fields<'n> {
     node: &'n Node,
     what: &'static str,
-    known: &'static [&'static str],
+    known: Vec<&'static str>,
     entries: &'n [(Key, Node)],
 }
 
@@ -247,7 +253,7 @@ impl<'n> Fields<'n> {
     pub fn open(
         node: &'n Node,
         what: &'static str,
-        known: &'static [&'static str],
+        known: Vec<&'static str>,
         mistakes: &mut Mistakes,
     ) -> Option<Self> {
         let entries: &[(Key, Node)] = match &node.value {
@@ -255,7 +261,7 @@ impl<'n> Fields<'n> {
             // `recover:` with nothing behind it is a mapping with every field left out.
             Value::Null => &[],
             _ => {
-                let wanted = format!("a mapping with {}", list_of(known));
+                let wanted = format!("a mapping with {}", list_of(&known));
                 mistakes.wrong_kind(node, &wanted, "write `FIELD: VALUE` lines, indented alike");
                 return None;
             }
@@ -265,7 +271,7 @@ impl<'n> Fields<'n> {
                 break;
             }
             if !known.contains(&key.text.as_str()) {
-                unknown(&key.text, key.span, &format!("field of `{what}`"), known, mistakes);
+                unknown(&key.text, key.span, &format!("field of `{what}`"), &known, mistakes);
             }
         }
         Some(Self { node, what, known, entries })
@@ -291,7 +297,7 @@ impl<'n> Fields<'n> {
             let span = Span { start: self.node.span.start, end: self.node.span.start + 1 };
             // A misspelt field is complained of already; that it is missing follows from that.
             let misspelt = |key: &Key| {
-                !self.known.contains(&key.text.as_str()) && nearest(&key.text, self.known) == Some(name)
+                !self.known.contains(&key.text.as_str()) && nearest(&key.text, &self.known) == Some(name)
             };
             if !mistakes.full() && !self.entries.iter().any(|(key, _)| misspelt(key)) {
                 mistakes.add(

@@ -11,24 +11,65 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::decode::Decode;
+use super::decode::{Decode, Fields, Mistakes};
 
 /// Defines a mapping with known fields: the type, its reader and its JSON Schema.
 ///
 /// A field is required unless its type can be absent (`Option`, `Vec`, `Named`) or a default follows `=`.
-/// The name in backquotes of messages and of the schema is the type's.
+/// The name in backquotes of messages and of the schema is the type's. A last field `..pub name: Record` is
+/// another record whose fields are written among the record's own.
 #[macro_export]
 macro_rules! record {
     (
         $(#[doc = $doc:literal])*
         pub struct $name:ident ($what:literal) {
-            $( $(#[doc = $fdoc:literal])* pub $field:ident $(($key:literal))? : $type:ty $(= $default:expr)? ),* $(,)?
+            $( $(#[doc = $fdoc:literal])* pub $field:ident $(($key:literal))? : $type:ty $(= $default:expr)? ),*
+            $(, ..pub $inner:ident : $inner_type:ty )?
+            $(,)?
         }
     ) => {
         $(#[doc = $doc])*
         #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
         pub struct $name {
             $( $(#[doc = $fdoc])* $(#[serde(rename = $key)])? pub $field: $type, )*
+            $(
+                /// Fields that others have too, written among its own.
+                #[serde(flatten)]
+                pub $inner: $inner_type,
+            )?
+        }
+
+        impl $crate::spec::define::Record for $name {
+            fn known() -> Vec<&'static str> {
+                [
+                    vec![$( $crate::record!(@key $field $($key)?) ),*],
+                    $( <$inner_type as $crate::spec::define::Record>::known(), )?
+                ]
+                .concat()
+            }
+
+            fn take(
+                fields: &$crate::spec::decode::Fields<'_>,
+                mistakes: &mut $crate::spec::decode::Mistakes,
+            ) -> Option<Self> {
+                // Every field is read before any failure returns, so that each mistake is reported.
+                $( let $field: Option<$type> = fields.take(
+                    $crate::record!(@key $field $($key)?), $crate::record!(@default $type $(, $default)?), mistakes,
+                ); )*
+                $( let $inner = <$inner_type as $crate::spec::define::Record>::take(fields, mistakes); )?
+                Some(Self { $( $field: $field?, )* $( $inner: $inner?, )? })
+            }
+
+            fn describe(
+                schema: &mut $crate::spec::define::RecordSchema,
+                generator: &mut ::schemars::SchemaGenerator,
+            ) {
+                $( schema.field::<$type>(
+                    generator, $crate::record!(@key $field $($key)?), &[$($fdoc),*],
+                    $crate::record!(@default $type $(, $default)?),
+                ); )*
+                $( <$inner_type as $crate::spec::define::Record>::describe(schema, generator); )?
+            }
         }
 
         impl $crate::spec::decode::Decode for $name {
@@ -36,13 +77,9 @@ macro_rules! record {
                 node: &$crate::spec::node::Node,
                 mistakes: &mut $crate::spec::decode::Mistakes,
             ) -> Option<Self> {
-                const KNOWN: &[&str] = &[$( $crate::record!(@key $field $($key)?) ),*];
-                let fields = $crate::spec::decode::Fields::open(node, $what, KNOWN, mistakes)?;
-                // Every field is read before any failure returns, so that each mistake is reported.
-                $( let $field: Option<$type> = fields.take(
-                    $crate::record!(@key $field $($key)?), $crate::record!(@default $type $(, $default)?), mistakes,
-                ); )*
-                Some(Self { $( $field: $field?, )* })
+                let known = <Self as $crate::spec::define::Record>::known();
+                let fields = $crate::spec::decode::Fields::open(node, $what, known, mistakes)?;
+                <Self as $crate::spec::define::Record>::take(&fields, mistakes)
             }
         }
 
@@ -52,10 +89,7 @@ macro_rules! record {
             }
             fn json_schema(generator: &mut ::schemars::SchemaGenerator) -> ::schemars::Schema {
                 let mut schema = $crate::spec::define::RecordSchema::new();
-                $( schema.field::<$type>(
-                    generator, $crate::record!(@key $field $($key)?), &[$($fdoc),*],
-                    $crate::record!(@default $type $(, $default)?),
-                ); )*
+                <Self as $crate::spec::define::Record>::describe(&mut schema, generator);
                 schema.finish(&[$($doc),*])
             }
         }
@@ -245,6 +279,18 @@ macro_rules! by_text {
 /// The text of doc comments: lines joined, one leading space off each.
 pub fn doc_text(lines: &[&str]) -> String {
     lines.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// What a [`record!`](crate::record) knows of its fields, so that another record can have them too.
+pub trait Record: Sized {
+    /// The names of its fields, in the order of definition.
+    fn known() -> Vec<&'static str>;
+
+    /// Reads its fields; nothing if one is missing or wrong, which `mistakes` then has.
+    fn take(fields: &Fields<'_>, mistakes: &mut Mistakes) -> Option<Self>;
+
+    /// Adds its fields to `schema`.
+    fn describe(schema: &mut RecordSchema, generator: &mut SchemaGenerator);
 }
 
 /// The JSON Schema of a [`record!`](crate::record), put together from its fields.

@@ -156,7 +156,7 @@ fn overrides_replace_and_add_what_the_file_could_have_said() {
         panic!("a latency fault")
     };
     assert_eq!(latency.delay.value, Duration::from_s(1));
-    assert_eq!(latency.peers.len(), 2);
+    assert_eq!(latency.filter.peers.len(), 2);
     let Some(Lab::Replicas(replicas)) = experiment.lab.as_deref() else { panic!("the built-in lab") };
     assert_eq!((replicas.apis, replicas.hedge), (5, Some(Duration::from_ms(20))));
     assert_eq!(experiment.slos.len(), 3);

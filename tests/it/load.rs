@@ -284,6 +284,37 @@ async fn a_replay_sends_what_was_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_of_a_gigabyte_is_counted_and_not_kept() {
+    const BYTES: usize = 1 << 30;
+    let resident_kb = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let server = Server::start(Manner::Big { bytes: BYTES });
+    // One request, and a minute for it.
+    let plan = with(10.0, vec![get("http://sut.lab/")], |load| {
+        load.timeout = located(Duration::from_ms(60_000));
+        load.max_in_flight.value = 1;
+    });
+    let before_kb = resident_kb();
+    let clock = Clock::start();
+    let endpoints: Endpoints = [("sut.lab", server.address)].into_iter().collect();
+    let loads = std::slice::from_ref(&plan);
+    let generator = Generator::start(loads, &endpoints, clock, Setup::default()).await.expect("it starts");
+    let mut beat = tokio::time::interval(StdDuration::from_millis(50));
+    let mut total = Stats::default();
+    while total.boxes.good == 0 {
+        beat.tick().await;
+        generator.drain().iter().for_each(|interval| total.merge(&interval.stats));
+        assert!(clock.now_ns() < 60_000_000_000, "{:?} {:?}", total.boxes, total.errors);
+    }
+    assert!(total.bytes >= BYTES as u64, "{}", total.bytes);
+    assert!(resident_kb() - before_kb < 64 << 10, "from {before_kb} kB to {} kB", resident_kb());
+    generator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn arrivals_beyond_the_cap_are_dropped_at_their_instants() {
     let server = Server::start(Manner::Stall);
     let plan = with(300.0, vec![get("http://sut.lab/")], |load| load.max_in_flight.value = 10);

@@ -235,7 +235,12 @@ async fn answer(stream: &mut TcpStream, shared: &Shared) -> std::io::Result<bool
         Manner::Big { bytes } => {
             let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {bytes}\r\n\r\n");
             stream.write_all(head.as_bytes()).await?;
-            stream.write_all(&vec![b'x'; bytes]).await?;
+            let piece = vec![b'x'; bytes.min(1 << 20)];
+            let mut left = bytes;
+            while left > 0 {
+                stream.write_all(&piece[..left.min(piece.len())]).await?;
+                left -= left.min(piece.len());
+            }
             return Ok(true);
         }
         Manner::HeadWithLength => (b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n", true),

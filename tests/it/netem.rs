@@ -12,12 +12,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use chaos::agent::delay::Delays;
+use chaos::agent::fate::Fates;
 use chaos::agent::netlink::Socket;
 use chaos::agent::nfqueue::Queue;
 use chaos::agent::nft::Batch;
 use chaos::agent::nft::rule::{Bypass, QueueWay};
-use chaos::agent::wire::{self, Direction, Distribution, Effect, Engine, Outcome};
+use chaos::agent::wire::{self, Direction, Distribution, Engine, Outcome};
 
 use super::agent_lab::{
     Case, FAR, NEAR, Namespace, PATIENCE, Pair, delay, filter_cases, jittered, make_room, step,
@@ -46,7 +46,7 @@ fn netem_holds_what_it_says_in_a_kernel_that_has_it() {
          PATH=/usr/sbin:/usr/bin:/sbin:/bin
          mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmp /tmp; mount -t tmpfs run /run
          ip link set lo up
-         {} --ignored --nocapture --test-threads=1 it::netem::inner_ && echo '{PASSED}'
+         {} --ignored --nocapture --test-threads=1 it::netem::inner_ it::netem_chance::inner_ && echo '{PASSED}'
          echo o > /proc/sysrq-trigger
          sleep 60",
         tests.display()
@@ -112,7 +112,7 @@ fn load_all() {
     }
 }
 
-fn pair() -> Pair {
+pub fn pair() -> Pair {
     load_all();
     Pair::new()
 }
@@ -309,9 +309,12 @@ fn inner_native_queue_expression_leads_to_our_engine() {
         middle.ip(&format!("link set {port} master br0 up"));
     }
     middle.ip("link set br0 up");
-    let Effect::Delay(delay) = delay(60) else { unreachable!("it was made as a delay") };
-    let (queue, nft) = middle
-        .run(|| (Queue::bind(Delays::new(&delay)).unwrap(), Socket::open(libc::NETLINK_NETFILTER).unwrap()));
+    let (queue, nft) = middle.run(|| {
+        (
+            Queue::bind(Fates::new(&delay(60)).unwrap(), None).unwrap(),
+            Socket::open(libc::NETLINK_NETFILTER).unwrap(),
+        )
+    });
     middle
         .shell("nft 'add table bridge t; add chain bridge t base { type filter hook forward priority 0; }'");
     let mut batch = Batch::begin();

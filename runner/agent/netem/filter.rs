@@ -110,6 +110,13 @@ pub(super) fn add_filter(
     });
 }
 
+/// Adds the removal of a filter that was added with the same words.
+pub(super) fn drop_filter(message: &mut Message, interface: u32, edge: Edge, priority: u32, filter: &Filter) {
+    let ether = if filter.ipv6 { libc::ETH_P_IPV6 } else { libc::ETH_P_IP } as u16;
+    let info = priority << 16 | u32::from(ether.to_be());
+    message.push(libc::RTM_DELTFILTER, 0, &tcmsg(interface, 0, edge as u32, info), |_| {});
+}
+
 pub(super) fn flower_keys(m: &mut Message, filter: &Filter, ether: u16, edge: Edge) {
     const ETH_TYPE: u16 = 8;
     const IP_PROTO: u16 = 9;

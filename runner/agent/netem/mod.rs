@@ -10,25 +10,23 @@
 //! because there was none, with filters that lead to that ifb. Start at [`Netem::stage`].
 
 mod filter;
+mod options;
 mod tc;
 
 use std::time::Duration;
 
 use super::links::{self, Link};
 use super::netlink::{Message, Refusal, Socket};
-use super::wire::{Delay, Direction, Impairment};
+use super::wire::{Direction, Effect, Impairment};
 use crate::clock::mono_ns;
-use filter::{FIRST_PRIORITY, add_filter, edge_filters, filters, remove_filter};
+use filter::{FIRST_PRIORITY, add_filter, drop_filter, edge_filters, filters, remove_filter};
+use options::netem_options;
 pub use tc::Counted;
 use tc::{
-    CLSACT_PARENT, CREATE, Edge, Qdisc, ROOT, TCA_KIND, TCA_OPTIONS, add_clsact, make_ifb, netem_options,
-    qdiscs, remove_clsact, remove_device, tcmsg,
+    CLSACT_PARENT, CREATE, Edge, Qdisc, ROOT, TCA_KIND, TCA_OPTIONS, add_clsact, make_ifb, qdiscs,
+    remove_clsact, remove_device, tcmsg,
 };
 
-/// Packets held at once, beyond which netem drops (and counts). netem's default of 1,000 turns 300 ms into loss
-/// from 3,300 packets a second on; this holds 400,000 a second for as long. A small packet takes about 1 KiB
-/// of kernel memory, so this many take 128 MiB.
-pub const MAX_HELD_PACKETS: u32 = 131_072;
 /// Filters of one step and interface; each packet is compared with one after another.
 const MAX_FILTERS: usize = 256;
 /// How long packets that are held when a step is undone may take to leave; then they are dropped.
@@ -48,6 +46,9 @@ pub struct Netem {
     interfaces: Vec<u32>,
     /// Everything that puts it into effect.
     fire: Message,
+    /// The filters alone, and their removal, where it is on and off in turns.
+    resume: Message,
+    suspend: Message,
 }
 
 /// The name of a run's ifb.
@@ -58,7 +59,7 @@ fn device_name(tag: &str) -> String {
 impl Netem {
     /// Makes the ifb and all messages for `impairment`, which then waits for [`Netem::fire`]. Says why where
     /// netem can't do it; nothing is left then.
-    pub fn stage(tag: &str, impairment: &Impairment, delay: &Delay) -> Result<Self, String> {
+    pub fn stage(tag: &str, impairment: &Impairment) -> Result<Self, String> {
         let said = |what: &'static str| move |refusal: Refusal| format!("{what}: {refusal}");
         let socket = Socket::open(libc::NETLINK_ROUTE).map_err(|error| error.to_string())?;
         let interfaces = interfaces(&socket)?;
@@ -70,29 +71,34 @@ impl Netem {
         make_ifb(&socket, &device).map_err(said("could not make an ifb device"))?;
         let links = links::list(&socket).map_err(said("could not list the interfaces"))?;
         let device_index = links.iter().find(|link| link.name == device).map_or(0, |link| link.index);
-        let mut fire = Message::new();
+        let (mut fire, mut resume, mut suspend) = (Message::new(), Message::new(), Message::new());
         for interface in &interfaces {
             add_clsact(&mut fire, *interface);
             for edge in edges(impairment.direction) {
                 for (priority, filter) in (FIRST_PRIORITY..).zip(&filters) {
-                    add_filter(&mut fire, *interface, *edge, priority, filter, device_index);
+                    for message in [&mut fire, &mut resume] {
+                        add_filter(message, *interface, *edge, priority, filter, device_index);
+                    }
+                    drop_filter(&mut suspend, *interface, *edge, priority, filter);
                 }
             }
         }
-        fire.acknowledge_last();
-        let staged = Self { socket, device, device_index, interfaces, fire };
-        if let Err(refusal) = staged.add_netem(delay) {
+        for message in [&mut fire, &mut resume, &mut suspend] {
+            message.acknowledge_last();
+        }
+        let staged = Self { socket, device, device_index, interfaces, fire, resume, suspend };
+        if let Err(refusal) = staged.add_netem(impairment.effect.turns().0) {
             staged.remove();
             return Err(said("could not set netem up")(refusal));
         }
         Ok(staged)
     }
 
-    fn add_netem(&self, delay: &Delay) -> Result<(), Refusal> {
+    fn add_netem(&self, effect: &Effect) -> Result<(), Refusal> {
         let mut message = Message::new();
         message.push(libc::RTM_NEWQDISC, CREATE, &tcmsg(self.device_index, NETEM_HANDLE, ROOT, 0), |m| {
             m.text(TCA_KIND, "netem");
-            m.nest(TCA_OPTIONS, |m| netem_options(m, delay));
+            m.nest(TCA_OPTIONS, |m| netem_options(m, effect));
         });
         message.acknowledge_last();
         self.socket.transact(&message)
@@ -105,6 +111,17 @@ impl Netem {
             self.detach();
         }
         fired
+    }
+
+    /// Leads packets to the ifb again.
+    pub fn resume(&self) -> Result<(), Refusal> {
+        self.socket.transact(&self.resume)
+    }
+
+    /// Leads no more packets to the ifb for a while. The edges stay ours meanwhile, as nobody else's filters could
+    /// be told from ours if they went.
+    pub fn suspend(&self) -> Result<(), Refusal> {
+        self.socket.transact(&self.suspend)
     }
 
     /// Takes packets off their way to the ifb. Those that are held go on when their time comes.

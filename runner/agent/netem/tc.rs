@@ -1,9 +1,6 @@
 //! Traffic control, message by message: ifb devices, queueing disciplines, and what hangs at an interface's edge.
 
-use super::MAX_HELD_PACKETS;
-use crate::agent::delay::table;
 use crate::agent::netlink::{Message, Refusal, Socket, attr, u32_at};
-use crate::agent::wire::Delay;
 
 pub(super) const TCA_KIND: u16 = libc::TCA_KIND;
 pub(super) const TCA_OPTIONS: u16 = libc::TCA_OPTIONS;
@@ -96,34 +93,6 @@ pub(super) fn remove_clsact(socket: &Socket, interface: u32) -> Result<(), Refus
     message.push(libc::RTM_DELQDISC, 0, &tcmsg(interface, CLSACT_HANDLE, CLSACT_PARENT, 0), |_| {});
     message.acknowledge_last();
     socket.transact(&message)
-}
-
-/// struct tc_netem_qopt and the attributes behind it.
-pub(super) fn netem_options(m: &mut Message, delay: &Delay) {
-    const CORR: u16 = 1;
-    const DELAY_DIST: u16 = 2;
-    const LATENCY64: u16 = 10;
-    const JITTER64: u16 = 11;
-    const PRNG_SEED: u16 = 14;
-    // The old fields count in units of 64 ns; the new ones behind them in nanoseconds.
-    let ticks = |ns: u64| u32::try_from(ns >> 6).unwrap_or(u32::MAX);
-    for field in [ticks(delay.delay_ns), MAX_HELD_PACKETS, 0, 0, 0, ticks(delay.jitter_ns)] {
-        m.raw(&field.to_ne_bytes());
-    }
-    m.attr(LATENCY64, &delay.delay_ns.to_ne_bytes());
-    m.attr(JITTER64, &delay.jitter_ns.to_ne_bytes());
-    if delay.jitter_ns > 0 {
-        let correlation = (delay.correlation.clamp(0.0, 1.0) * f64::from(u32::MAX)) as u32;
-        let mut correlations = correlation.to_ne_bytes().to_vec();
-        correlations.extend_from_slice(&[0; 8]);
-        m.attr(CORR, &correlations);
-        if let Some(table) = table(delay.distribution) {
-            let bytes: Vec<u8> = table.iter().flat_map(|value| value.to_ne_bytes()).collect();
-            m.attr(DELAY_DIST, &bytes);
-        }
-        // Kernels before 6.6 pass over this and seed themselves.
-        m.attr(PRNG_SEED, &delay.seed.to_ne_bytes());
-    }
 }
 
 /// A queueing discipline as listed.

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use hdrhistogram::Histogram;
 
-use crate::agent::delay::Delays;
+use crate::agent::fate::{Fate, Fates};
 
 /// Bytes of packets held at once in one queue, beyond which they are let through: 1 Gbit/s held 2 s.
 pub const MAX_HELD_BYTES: u64 = 256 << 20;
+/// When a packet goes on that only the end of holding lets go.
+const NEVER_NS: u64 = u64::MAX;
 /// The longest delay the histogram tells apart.
 const HIST_MAX_NS: u64 = 3_600_000_000_000;
 
@@ -23,6 +25,12 @@ pub struct Did {
     pub overflowed: u64,
     /// Packets that were gone from the kernel when their time was up.
     pub lost: u64,
+    /// Packets that vanished as asked.
+    pub dropped: u64,
+    /// Packets of which a bit was turned over.
+    pub corrupted: u64,
+    /// Packets that went at once past others that were held.
+    pub reordered: u64,
     /// Delay really given, in milliseconds: `min`, `p50`, `p99`, `max`; empty if none was.
     pub delay_ms: BTreeMap<String, f64>,
 }
@@ -42,7 +50,9 @@ pub(super) struct Hold {
 pub(super) struct Held {
     waiting: BinaryHeap<Reverse<Hold>>,
     bytes: u64,
-    delays: Delays,
+    fates: Fates,
+    /// True once nothing more is to happen to packets.
+    ended: bool,
     did: Did,
     delay_ns: Histogram<u64>,
     /// The histogram rounds; that none was early must be seen exactly.
@@ -53,18 +63,27 @@ pub(super) struct Held {
 /// What to do with a packet that has just come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Welcome {
+    /// It is on hold; there is nothing to do yet.
     Held,
-    Overflow,
+    /// It goes on as it is.
+    Pass,
+    /// It vanishes.
+    Drop,
+    /// It goes on twice.
+    Duplicate,
+    /// It goes on with a bit turned over, to which this number leads.
+    Corrupt(u64),
 }
 
 impl Held {
-    pub(super) fn new(delays: Delays) -> Self {
+    pub(super) fn new(fates: Fates) -> Self {
         let mut delay_ns = Histogram::new(3).expect("3 significant digits are in HdrHistogram's range");
         delay_ns.auto(true);
         Self {
             waiting: BinaryHeap::new(),
             bytes: 0,
-            delays,
+            fates,
+            ended: false,
             did: Did::default(),
             delay_ns,
             shortest_ns: u64::MAX,
@@ -75,11 +94,26 @@ impl Held {
     /// Takes in a packet of `bytes` that came at `now_ns`.
     pub(super) fn welcome(&mut self, id: u32, bytes: u32, now_ns: u64) -> Welcome {
         self.did.received += 1;
+        let due_ns = match self.fates.deal() {
+            // Behind those that are still held, so that the end puts nothing out of order.
+            _ if self.ended => NEVER_NS,
+            Fate::Hold(delay_ns) => now_ns.saturating_add(delay_ns),
+            Fate::Pass => return Welcome::Pass,
+            Fate::Overtake => {
+                self.did.reordered += u64::from(!self.waiting.is_empty());
+                return Welcome::Pass;
+            }
+            Fate::Drop => {
+                self.did.dropped += 1;
+                return Welcome::Drop;
+            }
+            Fate::Duplicate => return Welcome::Duplicate,
+            Fate::Corrupt(place) => return Welcome::Corrupt(place),
+        };
         if self.bytes + u64::from(bytes) > MAX_HELD_BYTES {
             self.did.overflowed += 1;
-            return Welcome::Overflow;
+            return Welcome::Pass;
         }
-        let due_ns = now_ns.saturating_add(self.delays.next_ns());
         self.bytes += u64::from(bytes);
         self.waiting.push(Reverse(Hold { due_ns, order: self.did.received, arrived_ns: now_ns, id, bytes }));
         Welcome::Held
@@ -102,7 +136,17 @@ impl Held {
 
     /// True if packets go in the order in which they came.
     pub(super) const fn keeps_order(&self) -> bool {
-        self.delays.is_constant()
+        self.fates.keeps_order()
+    }
+
+    /// Lets whatever comes from now on go on as it is.
+    pub(super) const fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Notes that a packet went on damaged.
+    pub(super) const fn corrupted(&mut self) {
+        self.did.corrupted += 1;
     }
 
     /// Notes that `packets` were gone when their time was up.
@@ -140,12 +184,13 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::wire::{Delay, Distribution};
+    use crate::agent::wire::{Delay, Distribution, Effect};
     use proptest::prelude::*;
 
     fn held(delay_ns: u64, jitter_ns: u64) -> Held {
         let distribution = Distribution::Uniform;
-        Held::new(Delays::new(&Delay { delay_ns, jitter_ns, distribution, correlation: 0.0, seed: 3 }))
+        let delay = Delay { delay_ns, jitter_ns, distribution, correlation: 0.0, seed: 3 };
+        Held::new(Fates::new(&Effect::Delay(delay)).unwrap())
     }
 
     proptest! {
@@ -193,7 +238,7 @@ mod tests {
         for id in 0..packets {
             assert_eq!(held.welcome(id, big, 0), Welcome::Held);
         }
-        assert_eq!(held.welcome(packets, 1, 0), Welcome::Overflow);
+        assert_eq!(held.welcome(packets, 1, 0), Welcome::Pass);
         held.take_due(100).unwrap();
         assert_eq!(held.welcome(packets + 1, 1, 100), Welcome::Held);
         assert_eq!(held.report().overflowed, 1);

@@ -8,6 +8,7 @@
 //! Start at [`Queue::bind`]; [`held`] is the bookkeeping, without the kernel.
 
 pub mod held;
+pub mod mark;
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -15,18 +16,24 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::delay::Delays;
+use super::fate::{self, Fates};
 use super::netlink::{Message, Refusal, Socket, attr, be32_of, messages, refusal};
 use crate::clock::mono_ns;
 use held::{Did, Held, Welcome};
+use mark::Marks;
 
 /// Packets held at once in one queue, beyond which the kernel lets them through. A small packet takes about
 /// 1 KiB of kernel memory, so this many take 128 MiB; 20,000 a second held 5 s fit.
 pub const MAX_HELD_PACKETS: u32 = 131_072;
 /// Room for what the kernel tells us between two looks: 16,000 packets or more.
 const SOCKET_BYTES: i32 = 32 << 20;
-/// Room for one packet's news: we ask for one byte of it, so a few hundred bytes are the most.
+/// Room for what comes with a packet: a few hundred bytes are the most.
 const NEWS_BYTES: usize = 1_024;
+/// A packet and its attribute's header in one attribute.
+const WHOLE_PACKET_BYTES: usize = 0xffff;
+/// Verdicts handed over at once at most, in bytes: damaged packets go back with them, and a socket takes about
+/// 200 KiB.
+const MAX_VERDICTS_BYTES: usize = 64 << 10;
 /// Packets read before due ones are released again.
 const READ_AT_ONCE: usize = 64;
 /// Queue numbers tried before giving up: other programs may have some.
@@ -63,13 +70,15 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Binds a free queue of this network namespace, and holds what comes in by `delays`.
-    pub fn bind(delays: Delays) -> io::Result<Self> {
+    /// Binds a free queue of this network namespace, and deals out `fates` to what comes in. Packets that are to
+    /// be sent twice get the mark that `marks` makes of theirs.
+    pub fn bind(fates: Fates, marks: Option<Marks>) -> io::Result<Self> {
         let socket = Socket::open(libc::NETLINK_NETFILTER)?;
         socket.option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, SOCKET_BYTES)?;
         // A full socket must not turn into an error: the kernel lets the packet through (fail-open).
         socket.option(libc::SOL_NETLINK, libc::NETLINK_NO_ENOBUFS, 1)?;
-        let number = bind_free(&socket)?;
+        let wants = Wants::of(&fates);
+        let number = bind_free(&socket, wants)?;
         // SAFETY: no pointers; the returned descriptor is checked before it is owned.
         let bell = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         if bell < 0 {
@@ -83,7 +92,9 @@ impl Queue {
             number,
             bell: bell.try_clone()?,
             questions,
-            held: Held::new(delays),
+            held: Held::new(fates),
+            marks,
+            buffer: vec![0; NEWS_BYTES + if wants == Wants::Whole { WHOLE_PACKET_BYTES } else { 0 }],
             verdicts: Message::new(),
             holding: true,
         };
@@ -133,10 +144,31 @@ impl Drop for Queue {
     }
 }
 
-fn bind_free(socket: &Socket) -> io::Result<u16> {
+/// What is asked of each packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wants {
+    /// One byte, and as few packets as possible: several segments on their way to the card stay one.
+    Length,
+    /// One byte; each packet by itself, as it will be on the wire.
+    Each,
+    /// The same, and all that is in it.
+    Whole,
+}
+
+impl Wants {
+    const fn of(fates: &Fates) -> Self {
+        match fates {
+            Fates::Delay(_) => Self::Length,
+            Fates::Corrupt(..) => Self::Whole,
+            Fates::Loss(_) | Fates::Bursts(_) | Fates::Duplicate(_) | Fates::Reorder { .. } => Self::Each,
+        }
+    }
+}
+
+fn bind_free(socket: &Socket, wants: Wants) -> io::Result<u16> {
     let mut refused = None;
     for number in NUMBERS {
-        match configure(socket, number) {
+        match configure(socket, number, wants) {
             Ok(()) => return Ok(number),
             // Somebody else's.
             Err(refusal) if [libc::EPERM, libc::EBUSY].contains(&refusal.errno) => refused = Some(refusal),
@@ -173,20 +205,23 @@ fn command(socket: &Socket, number: u16, command: u8) -> Result<(), Refusal> {
     socket.transact(&message)
 }
 
-fn configure(socket: &Socket, number: u16) -> Result<(), Refusal> {
+fn configure(socket: &Socket, number: u16, wants: Wants) -> Result<(), Refusal> {
     const COPY_PACKET: u8 = 2;
     command(socket, number, BIND)?;
     let mut message = Message::new();
     message.push(CONFIG, 0, &header(number), |m| {
-        // One byte of each packet: with it comes the packet's length, which bounds the memory held.
-        let mut params = 1u32.to_be_bytes().to_vec();
+        // At least one byte of each packet: with it comes the packet's length, which bounds the memory held.
+        let bytes = if wants == Wants::Whole { WHOLE_PACKET_BYTES as u32 } else { 1 };
+        let mut params = bytes.to_be_bytes().to_vec();
         params.push(COPY_PACKET);
         m.attr(libc::NFQA_CFG_PARAMS as u16, &params);
         m.be32(libc::NFQA_CFG_QUEUE_MAXLEN as u16, MAX_HELD_PACKETS);
-        // Big packets stay whole, and what does not fit is let through.
-        let flags = (libc::NFQA_CFG_F_FAIL_OPEN | libc::NFQA_CFG_F_GSO).cast_unsigned();
-        m.be32(libc::NFQA_CFG_FLAGS as u16, flags);
-        m.be32(libc::NFQA_CFG_MASK as u16, flags);
+        // What does not fit is let through. Without the second flag the kernel takes apart what it had put
+        // together for the network card, and writes the checksums that it had left to it.
+        let both = libc::NFQA_CFG_F_FAIL_OPEN | libc::NFQA_CFG_F_GSO;
+        let flags = if wants == Wants::Length { both } else { libc::NFQA_CFG_F_FAIL_OPEN };
+        m.be32(libc::NFQA_CFG_FLAGS as u16, flags.cast_unsigned());
+        m.be32(libc::NFQA_CFG_MASK as u16, both.cast_unsigned());
     });
     message.acknowledge_last();
     socket.transact(&message)
@@ -199,7 +234,7 @@ const fn header(number: u16) -> [u8; 4] {
 
 /// True if this namespace's kernel has NFQUEUE's end in userspace. Changes nothing that lasts.
 pub fn is_there() -> bool {
-    Socket::open(libc::NETLINK_NETFILTER).is_ok_and(|socket| bind_free(&socket).is_ok())
+    Socket::open(libc::NETLINK_NETFILTER).is_ok_and(|socket| bind_free(&socket, Wants::Length).is_ok())
 }
 
 /// The thread's side of a queue.
@@ -209,8 +244,38 @@ struct Server {
     bell: OwnedFd,
     questions: mpsc::Receiver<Ask>,
     held: Held,
+    marks: Option<Marks>,
+    buffer: Vec<u8>,
     verdicts: Message,
     holding: bool,
+}
+
+/// What the kernel says of a packet.
+pub(super) struct Packet<'b> {
+    id: u32,
+    /// Its length, from the IP header on.
+    pub(super) bytes: u32,
+    /// The hook that it waits at.
+    pub(super) hook: i32,
+    /// Its mark.
+    pub(super) mark: u32,
+    payload: &'b [u8],
+}
+
+impl<'b> Packet<'b> {
+    fn read(body: &'b [u8]) -> Option<Self> {
+        // struct nfqnl_msg_packet_hdr: its number, hardware's protocol, the hook.
+        let header = attr(body, libc::NFQA_PACKET_HDR as u16)?;
+        let payload = attr(body, libc::NFQA_PAYLOAD as u16).unwrap_or_default();
+        Some(Self {
+            id: be32_of(header.get(..4)?)?,
+            hook: i32::from(*header.get(6)?),
+            // It is said only where less than all of the packet came.
+            bytes: attr(body, libc::NFQA_CAP_LEN as u16).and_then(be32_of).unwrap_or(payload.len() as u32),
+            mark: attr(body, libc::NFQA_MARK as u16).and_then(be32_of).unwrap_or_default(),
+            payload,
+        })
+    }
 }
 
 /// Whether the thread goes on.
@@ -254,23 +319,20 @@ impl Server {
 
     /// Reads up to `most` packets' news. True if nothing is left.
     fn read(&mut self, most: usize) -> bool {
-        let mut buffer = [0; NEWS_BYTES];
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut left = true;
         for _ in 0..most {
             // ENOBUFS is switched off; any other error repeats and is not ours to mend.
             let Ok(Some(bytes)) = self.socket.receive(&mut buffer) else {
-                return true;
+                left = false;
+                break;
             };
             let now_ns = mono_ns();
             for message in messages(bytes) {
                 match message.kind {
                     PACKET => {
-                        let body = message.payload.get(4..).unwrap_or_default();
-                        let id = attr(body, libc::NFQA_PACKET_HDR as u16)
-                            .and_then(|header| be32_of(header.get(..4)?));
-                        let Some(id) = id else { continue };
-                        let bytes = attr(body, libc::NFQA_CAP_LEN as u16).and_then(be32_of).unwrap_or(1);
-                        if self.held.welcome(id, bytes, now_ns) == Welcome::Overflow {
-                            self.verdict(VERDICT, id, 1);
+                        if let Some(packet) = Packet::read(message.payload.get(4..).unwrap_or_default()) {
+                            self.decide(&packet, now_ns);
                         }
                     }
                     // A verdict for packets that are gone; its number says how many they were.
@@ -281,16 +343,48 @@ impl Server {
                 }
             }
         }
-        false
+        self.buffer = buffer;
+        !left
     }
 
-    /// Adds a verdict: accept packet `id`, in a batch also all before it, `packets` in all.
-    fn verdict(&mut self, kind: u16, id: u32, packets: u32) {
+    /// Deals out a packet's fate.
+    fn decide(&mut self, packet: &Packet<'_>, now_ns: u64) {
+        match self.held.welcome(packet.id, packet.bytes, now_ns) {
+            Welcome::Held => {}
+            Welcome::Pass => self.verdict(VERDICT, libc::NF_ACCEPT, packet.id, 1, |_| {}),
+            Welcome::Drop => self.verdict(VERDICT, libc::NF_DROP, packet.id, 1, |_| {}),
+            Welcome::Duplicate => match self.marks.and_then(|marks| marks.request(packet)) {
+                Some((verdict, mark)) => {
+                    self.verdict(VERDICT, verdict, packet.id, 1, |m| m.be32(libc::NFQA_MARK as u16, mark));
+                }
+                None => self.verdict(VERDICT, libc::NF_ACCEPT, packet.id, 1, |_| {}),
+            },
+            Welcome::Corrupt(place) => {
+                let mut payload = packet.payload.to_vec();
+                // What did not come whole would go on cut short.
+                if payload.len() == packet.bytes as usize && fate::corrupt(&mut payload, place) {
+                    self.held.corrupted();
+                    self.verdict(VERDICT, libc::NF_ACCEPT, packet.id, 1, |m| {
+                        m.attr(libc::NFQA_PAYLOAD as u16, &payload);
+                    });
+                } else {
+                    self.verdict(VERDICT, libc::NF_ACCEPT, packet.id, 1, |_| {});
+                }
+            }
+        }
+        if self.verdicts.bytes().len() > MAX_VERDICTS_BYTES {
+            self.flush();
+        }
+    }
+
+    /// Adds a verdict on packet `id`, in a batch also on all before it, `packets` in all.
+    fn verdict(&mut self, kind: u16, what: i32, id: u32, packets: u32, more: impl FnOnce(&mut Message)) {
         let header = header(self.number);
-        let mut body = libc::NF_ACCEPT.to_be_bytes().to_vec();
+        let mut body = what.to_be_bytes().to_vec();
         body.extend_from_slice(&id.to_be_bytes());
         self.verdicts.push_numbered(kind, 0, packets, &header, |m| {
             m.attr(libc::NFQA_VERDICT_HDR as u16, &body);
+            more(m);
         });
     }
 
@@ -327,10 +421,10 @@ impl Server {
             };
             if self.held.keeps_order() {
                 // None overtakes another, so one verdict up to the last lets all of them go.
-                self.verdict(VERDICT_BATCH, last.id, due.len() as u32);
+                self.verdict(VERDICT_BATCH, libc::NF_ACCEPT, last.id, due.len() as u32, |_| {});
             } else {
                 for hold in &due {
-                    self.verdict(VERDICT, hold.id, 1);
+                    self.verdict(VERDICT, libc::NF_ACCEPT, hold.id, 1, |_| {});
                 }
             }
             self.flush();
@@ -367,6 +461,7 @@ impl Server {
                 }
                 Ok(Ask::Release(answer)) => {
                     self.holding = false;
+                    self.held.end();
                     self.catch_up();
                     let mut straggler =
                         libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use super::netlink::{Message, Refusal, Socket, attr, attrs, be32_of, be64_of, text_of};
 use super::wire::Protocol;
 use rule::Rule;
-use tables::INNER_CHAINS;
+use tables::{COPY_CHAINS, INNER_CHAINS};
 
 const SUBSYS: u16 = (libc::NFNL_SUBSYS_NFTABLES as u16) << 8;
 const NEWTABLE: u16 = SUBSYS;
@@ -191,6 +191,8 @@ pub struct Counted {
     pub packets: u64,
     /// Bytes.
     pub bytes: u64,
+    /// Packets that were sent twice.
+    pub copied: u64,
 }
 
 /// Reads the counters of the tables called `name`; zeroes if there are none.
@@ -209,8 +211,13 @@ pub fn read(socket: &Socket, name: &str) -> Result<Counted, Refusal> {
             for (_, expression) in attr(body, 4).into_iter().flat_map(attrs) {
                 if attr(expression, 1).map(text_of).as_deref() == Some("counter") {
                     let data = attr(expression, 2).unwrap_or_default();
-                    total.bytes += attr(data, 1).and_then(be64_of).unwrap_or_default();
-                    total.packets += attr(data, 2).and_then(be64_of).unwrap_or_default();
+                    let number = |kind| attr(data, kind).and_then(be64_of).unwrap_or_default();
+                    if COPY_CHAINS.contains(&chain.as_str()) {
+                        total.copied += number(2);
+                    } else {
+                        total.bytes += number(1);
+                        total.packets += number(2);
+                    }
                 }
             }
         });

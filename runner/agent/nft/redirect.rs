@@ -12,8 +12,9 @@ use crate::agent::wire::Protocol;
 
 /// Redirects alive at once in one namespace.
 pub const MAX_PLACES: u32 = 60;
-/// What comes before the mark of the first place; nobody else is likely to use it.
-const MARK_BASE: u32 = 0x6368_6100;
+/// What comes before the mark of the first place; nobody else is likely to use it. In the lower half, since the
+/// upper one is what queued packets are marked in.
+const MARK_BASE: u32 = 0xc500;
 /// The priority of the first place: before all destination NAT of others (-100), Docker's resolver's included,
 /// and after connection tracking (-200), as the kernel demands of NAT.
 const FIRST_PRIORITY: i32 = -190;
@@ -110,15 +111,6 @@ impl Batch {
             rule.marked(mark(redirect.place), mark(MAX_PLACES));
             rule.verdict(libc::NF_ACCEPT, None);
         });
-        if family == Family::Ip6 {
-            // A link-local address says nothing without its interface, which the proxy is not told.
-            self.add_rule(family as u8, table, "leave", |rule| {
-                rule.payload(libc::NFT_PAYLOAD_NETWORK_HEADER, 24, 2, 1);
-                rule.mask(&[0xff, 0xc0]);
-                rule.compare(libc::NFT_CMP_EQ, &[0xfe, 0x80]);
-                rule.verdict(libc::NF_ACCEPT, None);
-            });
-        }
         self.add_takes(family, "leave", redirect);
     }
 
@@ -153,6 +145,15 @@ impl Batch {
     }
 
     fn add_takes(&mut self, family: Family, chain: &str, redirect: &Redirect<'_>) {
+        if family == Family::Ip6 {
+            // A link-local address says nothing without its interface, which the proxy is not told.
+            self.add_rule(family as u8, redirect.name, chain, |rule| {
+                rule.payload(libc::NFT_PAYLOAD_NETWORK_HEADER, 24, 2, 1);
+                rule.mask(&[0xff, 0xc0]);
+                rule.compare(libc::NFT_CMP_EQ, &[0xfe, 0x80]);
+                rule.verdict(libc::NF_ACCEPT, None);
+            });
+        }
         for protocol in redirect.protocols {
             self.add_rule(family as u8, redirect.name, chain, |rule| {
                 rule.take(family, *protocol, redirect.port, redirect.to);

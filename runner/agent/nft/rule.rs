@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use super::Family;
 use crate::agent::netlink::Message;
+use crate::agent::nfqueue::mark::{self, Marks};
 use crate::agent::wire::Net;
 
 /// Which of the kernel's two ways hands packets to a queue.
@@ -119,12 +120,45 @@ impl Rule<'_> {
     }
 
     pub(super) fn mask(&mut self, mask: &[u8]) {
+        self.bits(mask, &vec![0; mask.len()]);
+    }
+
+    /// Keeps the bits in `mask`, then turns over those in `flip`.
+    fn bits(&mut self, mask: &[u8], flip: &[u8]) {
         self.expression("bitwise", |m| {
             m.be32(1, 1);
             m.be32(2, 1);
             m.be32(3, mask.len() as u32);
             m.nest(4, |m| m.attr(1, mask));
-            m.nest(5, |m| m.attr(1, &vec![0; mask.len()]));
+            m.nest(5, |m| m.attr(1, flip));
+        });
+    }
+
+    /// Only packets of whose mark the bits in `mask` are `bits`.
+    pub(super) fn marked(&mut self, mask: u32, bits: u32) {
+        self.meta(libc::NFT_META_MARK, 1);
+        self.mask(&mask.to_ne_bytes());
+        self.compare(libc::NFT_CMP_EQ, &bits.to_ne_bytes());
+    }
+
+    /// Only packets that are copies made by the step at `place` or by later ones.
+    pub(super) fn copied_since(&mut self, place: u32) {
+        self.marked(mark::OURS_MASK, mark::OURS_BITS);
+        self.meta(libc::NFT_META_MARK, 1);
+        // One byte of a number compares in either order of bytes.
+        self.mask(&mark::STEP_MASK.to_ne_bytes());
+        self.compare(libc::NFT_CMP_GTE, &(Marks::copied(place) & mark::STEP_MASK).to_ne_bytes());
+    }
+
+    /// Writes `bits` into the part of the mark that is ours.
+    pub(super) fn mark(&mut self, bits: u32) {
+        /// The register that is written from.
+        const SREG: u16 = 3;
+        self.meta(libc::NFT_META_MARK, 1);
+        self.bits(&(!mark::MASK).to_ne_bytes(), &bits.to_ne_bytes());
+        self.expression("meta", |m| {
+            m.be32(2, libc::NFT_META_MARK.cast_unsigned());
+            m.be32(SREG, 1);
         });
     }
 
@@ -217,10 +251,20 @@ impl Rule<'_> {
         }
     }
 
-    /// Sends a copy of the packet to where the packet goes; the copy belongs to no socket.
-    fn copy(&mut self, family: Family) {
+    /// Sends a copy of an entering packet to this host itself, over loopback.
+    pub(super) fn copy_here(&mut self, family: Family) {
+        self.load_destination(family);
+        self.expression("dup", |m| m.be32(1, 1));
+    }
+
+    fn load_destination(&mut self, family: Family) {
         let (offset, len) = if family == Family::Ip { (16, 4) } else { (24, 16) };
         self.payload(libc::NFT_PAYLOAD_NETWORK_HEADER, offset, len, 1);
+    }
+
+    /// Sends a copy of the packet to where the packet goes; the copy belongs to no socket.
+    pub fn copy(&mut self, family: Family) {
+        self.load_destination(family);
         self.meta(libc::NFT_META_OIF, 2);
         self.expression("dup", |m| {
             m.be32(1, 1);

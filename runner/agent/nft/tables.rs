@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use super::rule::{Bypass, Disown, Disowned, QueueWay, Rule, Side};
 use super::{Batch, CREATE, Family, NEWCHAIN};
+use crate::agent::nfqueue::mark::{self, Marks};
 use crate::agent::wire::{Direction, Impairment, Net, Protocol};
 
 const TABLE_OWNER: u32 = 2;
@@ -30,13 +31,28 @@ const LEAVE_PRIORITY: i32 = 300;
 /// Resets are sent where the kernel can: beside the usual filters (0).
 const RESET_PRIORITY: i32 = 10;
 
+/// Packets that entered are copied when address translation (-100) has turned them to whom they are for, and
+/// filters (0) have let them in.
+const COPY_PRIORITY: i32 = 200;
+
 /// Steps alive at once in one agent. Each has its own place in the order of hooks, and the hooks between two
 /// of the places above must not run out.
 pub const MAX_STEPS: u32 = 64;
 
 /// Chains that only other chains lead to.
-pub(super) const INNER_CHAINS: [&str; 6] =
-    ["peers_leaving", "peers_entering", "ports_leaving", "ports_entering", "hit_leaving", "hit_entering"];
+pub(super) const INNER_CHAINS: [&str; 8] = [
+    "peers_leaving",
+    "peers_entering",
+    "ports_leaving",
+    "ports_entering",
+    "hit_leaving",
+    "hit_entering",
+    COPY_CHAINS[0],
+    COPY_CHAINS[1],
+];
+
+/// Those of them where packets are copied: the counters there are of copies.
+pub(super) const COPY_CHAINS: [&str; 2] = ["copy_leaving", "copy_entering"];
 
 /// What becomes of a packet that matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +65,8 @@ pub enum Hit {
         number: u16,
         /// Packets that a local socket sent are replaced by copies that no socket accounts for.
         disown: Option<Disown>,
+        /// Packets that the queue marks are sent twice.
+        copies: Copies,
     },
     /// It vanishes. Leaving packets go to a queue where nobody listens, if there is one: a rule that drops
     /// them tells the sender (`EPERM`), which a broken path never would.
@@ -58,6 +76,15 @@ pub enum Hit {
     },
     /// TCP is answered with a reset, everything else with port unreachable.
     Reset,
+}
+
+/// Whether a step's queue may ask for copies of packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copies {
+    /// It may, by marks.
+    ByMark,
+    /// It does not.
+    None,
 }
 
 /// A step's tables, to be made.
@@ -83,6 +110,8 @@ struct Base {
     hook: i32,
     priority: i32,
     side: Side,
+    /// The chain that it leads to.
+    to: &'static str,
 }
 
 /// The name of a step's tables.
@@ -98,7 +127,10 @@ pub fn table_prefix(tag: &str) -> String {
 impl Tables<'_> {
     fn bases(&self) -> Vec<Base> {
         let place = self.place.min(MAX_STEPS - 1).cast_signed();
-        let base = |name, hook, priority, side| Base { name, hook, priority: priority + place, side };
+        let base = |name, hook, priority, side: Side| {
+            let to = INNER_CHAINS[side as usize];
+            Base { name, hook, priority: priority + place, side, to }
+        };
         let reset = self.hit == Hit::Reset;
         let mut bases = Vec::new();
         if self.filter.direction != Direction::Ingress {
@@ -116,8 +148,20 @@ impl Tables<'_> {
             } else {
                 bases.push(base("enter", libc::NF_INET_PRE_ROUTING, ENTER_PRIORITY, Side::Entering));
             }
+            if self.copies() {
+                let to = COPY_CHAINS[Side::Entering as usize];
+                for (name, hook) in
+                    [("copy_here", libc::NF_INET_LOCAL_IN), ("copy_through", libc::NF_INET_FORWARD)]
+                {
+                    bases.push(Base { to, ..base(name, hook, COPY_PRIORITY, Side::Entering) });
+                }
+            }
         }
         bases
+    }
+
+    fn copies(&self) -> bool {
+        matches!(self.hit, Hit::Queue { copies: Copies::ByMark, .. })
     }
 
     /// Families in which the filter can match at all.
@@ -149,10 +193,22 @@ impl Batch {
         for family in tables.families() {
             for base in tables.bases() {
                 self.add_base(family, tables.name, &base);
-                let chains = Chains { family, tables, side: base.side };
-                chains.rule(self, base.name, |rule| rule.goto(chains.peers()));
+                self.lead(family, tables, &base);
             }
         }
+    }
+
+    /// Puts tables that were detached into effect again.
+    pub fn attach_again(&mut self, tables: &Tables<'_>) {
+        for family in tables.families() {
+            for base in tables.bases() {
+                self.lead(family, tables, &base);
+            }
+        }
+    }
+
+    fn lead(&mut self, family: Family, tables: &Tables<'_>, base: &Base) {
+        self.add_rule(family as u8, tables.name, base.name, |rule| rule.goto(base.to));
     }
 
     /// Takes a step's rules out of the packets' way and leaves its counters.
@@ -184,8 +240,11 @@ pub fn stage(batch: &mut Batch, tables: &Tables<'_>) {
         for side in [Side::Leaving, Side::Entering] {
             if tables.bases().iter().any(|base| base.side == side) {
                 let chains = Chains { family, tables, side };
-                for chain in [chains.hit(), chains.ports(), chains.peers()] {
+                for chain in [chains.hit(), chains.ports(), chains.peers(), chains.copy()] {
                     batch.add_chain(family as u8, tables.name, chain);
+                }
+                if tables.copies() {
+                    chains.add_copy(batch);
                 }
                 chains.add_hit(batch);
                 chains.add_ports(batch);
@@ -215,6 +274,10 @@ impl Chains<'_> {
         INNER_CHAINS[4 + self.side as usize]
     }
 
+    const fn copy(&self) -> &'static str {
+        COPY_CHAINS[self.side as usize]
+    }
+
     fn rule(&self, batch: &mut Batch, chain: &str, body: impl FnOnce(&mut Rule<'_>)) {
         batch.add_rule(self.family as u8, self.tables.name, chain, body);
     }
@@ -222,6 +285,20 @@ impl Chains<'_> {
     /// What is never touched, then the peers.
     fn add_peers(&self, batch: &mut Batch) {
         let filter = self.tables.filter;
+        let place = self.tables.place;
+        if self.side == Side::Leaving && self.tables.copies() {
+            self.rule(batch, self.peers(), |rule| {
+                rule.marked(mark::MASK, Marks::requested(place));
+                rule.goto(self.copy());
+            });
+        }
+        if self.side == Side::Leaving {
+            // A copy that a later step made has been here before, as the packet that it was made of.
+            self.rule(batch, self.peers(), |rule| {
+                rule.copied_since(place);
+                rule.verdict(ACCEPT, None);
+            });
+        }
         let key = if self.side == Side::Leaving { libc::NFT_META_OIF } else { libc::NFT_META_IIF };
         self.rule(batch, self.peers(), |rule| {
             rule.meta(key, 1);
@@ -288,7 +365,7 @@ impl Chains<'_> {
 
     fn add_hit(&self, batch: &mut Batch) {
         match self.tables.hit {
-            Hit::Queue { way, number, disown } => {
+            Hit::Queue { way, number, disown, .. } => {
                 if let (Some(disown), Side::Leaving) = (disown, self.side) {
                     for what in [Disowned::Segments, Disowned::Datagrams] {
                         self.rule(batch, self.hit(), |rule| rule.disown(self.family, way, disown, what));
@@ -310,6 +387,32 @@ impl Chains<'_> {
             }),
             Hit::Reset => self.add_reset(batch),
         }
+    }
+
+    /// Copies what is marked, and takes the mark off again.
+    fn add_copy(&self, batch: &mut Batch) {
+        let place = self.tables.place;
+        let requested = Marks::requested(place);
+        self.rule(batch, self.copy(), |rule| match self.side {
+            Side::Leaving => {
+                rule.counter();
+                // The copy passes all rules once more and skips those that its packet has passed.
+                rule.mark(Marks::copied(place));
+                rule.copy(self.family);
+                rule.mark(0);
+                rule.verdict(ACCEPT, None);
+            }
+            Side::Entering => {
+                /// Meant for this very machine: a copy of a broadcast would be sent to everyone.
+                const UNICAST: u8 = libc::PACKET_HOST;
+                rule.marked(mark::MASK, requested);
+                rule.mark(0);
+                rule.meta(libc::NFT_META_PKTTYPE, 1);
+                rule.compare(libc::NFT_CMP_EQ, &[UNICAST]);
+                rule.counter();
+                rule.copy_here(self.family);
+            }
+        });
     }
 
     fn add_reset(&self, batch: &mut Batch) {

@@ -11,6 +11,7 @@ use super::super::protocol::tcp::Tcp;
 use super::super::request::Entry;
 use super::super::schedule::Arrival;
 use super::super::shared::Shared;
+use super::super::stamp::stamp;
 use super::super::visit::NO_VISIT;
 use super::super::wire::{Occasion, Wired};
 use super::Worker;
@@ -101,6 +102,9 @@ impl Worker {
             _ => Shared::open(to, place.secure.as_ref(), limits).map(|shared| Line::Shared(Box::new(shared))),
         };
         let watched = opened.and_then(|line| {
+            if self.naps {
+                stamp(line.socket());
+            }
             self.poll.add(line.socket(), token)?;
             Ok(line)
         });
@@ -162,7 +166,8 @@ impl Worker {
         let link = self.pool.get(number);
         match &mut link.line {
             Line::Own(connection) => {
-                let event = connection.advance(ready, &mut self.buffer, &mut self.last_head);
+                let event =
+                    connection.advance(ready, (&mut self.buffer, &mut self.stamps), &mut self.last_head);
                 if event == Event::Unfinished {
                     self.unfinished.push(ready);
                 }
@@ -170,13 +175,15 @@ impl Worker {
                 // An answer that comes at once has its first byte with its last.
                 let begun = connection.is_answering().then_some(link.ticket).flatten();
                 self.now_ns = self.clock.now_ns();
+                let sent_ns = link.ticket.map_or(0, |ticket| self.flights.get_mut(ticket).sent_ns);
+                self.heard_ns = self.stamps.came_ns(sent_ns, self.now_ns);
                 if securing && link.connected_ns == 0 {
                     link.connected_ns = self.now_ns;
                 }
                 if let Some(ticket) = begun {
                     let flight = self.flights.get_mut(ticket);
                     if flight.first_byte_ns == 0 {
-                        flight.first_byte_ns = self.now_ns;
+                        flight.first_byte_ns = self.heard_ns;
                     }
                 }
                 self.follow(number, event);

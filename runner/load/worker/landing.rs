@@ -67,7 +67,7 @@ impl Worker {
         if flight.redirected {
             self.trails.remove(&ticket.number());
         }
-        let now_ns = self.now_ns;
+        let now_ns = self.heard_ns;
         let load = flight.load as usize;
         self.note(load, end, (flight.intended_ns, flight.sent_ns, now_ns), bytes);
         if let Some(sample) = self.batch.last_mut() {

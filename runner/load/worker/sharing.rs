@@ -56,6 +56,13 @@ impl Worker {
         let mut ended = std::mem::take(&mut self.ended);
         let Line::Shared(shared) = &mut self.pool.get(number).line else { return };
         let turn = shared.advance(ready, now_ns, &mut self.buffer, &mut ended);
+        // Before any of them ends below.
+        for ticket in shared.take_begun() {
+            let flight = self.flights.get_mut(ticket);
+            if flight.first_byte_ns == 0 {
+                flight.first_byte_ns = now_ns;
+            }
+        }
         let (stage, stale) = (shared.stage(), shared.kept());
         let gone = match turn {
             Turn::Broken(class, cause) => Some((class, cause, shared.abandoned())),

@@ -57,7 +57,11 @@ pub fn serve(manner: Manner) -> std::io::Result<()> {
         manner,
         clock,
         began_ns: clock.now_ns(),
-        answer: format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes(),
+        answer: format!(
+            "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes(),
         connections: HashMap::new(),
         owed: VecDeque::new(),
         count: 0,

@@ -8,6 +8,7 @@ use chaos::agent::wire::{Counters, Delay, Direction, Distribution, Effect, Engin
 use chaos::event::{Entry, Event, Evidence, Generator, Measured, SCHEMA, Started, SteadyWhy, Tick};
 use chaos::fault::Fault;
 use chaos::fault::latency::Latency;
+use chaos::fault::packets::Filter;
 use chaos::fault::step::{Op, Packets, Step};
 use chaos::load::record::Stats;
 use chaos::plan::{FaultPlan, LoadPlan, PhasePlan, Plan};
@@ -98,11 +99,13 @@ impl Sample {
             jitter: Duration::from_ms(20),
             distribution: Distribution::Normal,
             correlation: Ratio::new(0.0),
-            direction: Direction::Egress,
-            peers: Vec::new(),
-            except: Vec::new(),
-            ports: Vec::new(),
-            protocol: None,
+            filter: Filter {
+                direction: Direction::Egress,
+                peers: Vec::new(),
+                except: Vec::new(),
+                ports: Vec::new(),
+                protocol: None,
+            },
         });
         let phase = |label: &str, starts_s, longest_s, until_steady, faults| PhasePlan {
             name: name(label),
@@ -230,6 +233,8 @@ impl Sample {
                     nft_queue: false,
                     xt_queue: true,
                     nfqueue: true,
+                    nft_redirect: true,
+                    conntrack: true,
                 }),
             },
         );
@@ -260,7 +265,7 @@ impl Sample {
                                 ("p99".into(), 246.9),
                                 ("max".into(), 262.0),
                             ])),
-                            counted: BTreeMap::new(),
+                            ..Counters::default()
                         }),
                     },
                 );

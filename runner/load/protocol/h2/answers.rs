@@ -198,6 +198,9 @@ impl H2 {
             (0, status) => {
                 stream.status = status;
                 stream.missing = head.length;
+                if !end {
+                    self.begun.push(stream.tag);
+                }
                 if let Some(kept) = &mut stream.kept {
                     for field in hpack::fields(block) {
                         let (name, value) = field?;

@@ -68,6 +68,8 @@ pub struct H2 {
     table: Table,
     /// A block as it is sent, while it is made.
     encoded: Vec<u8>,
+    /// Answers whose head has come and whose end had not, by tag, until they are asked for.
+    begun: Vec<u32>,
     /// Under way, by rising number.
     streams: Vec<Stream>,
     next_id: u32,
@@ -189,6 +191,11 @@ pub enum Event {
 }
 
 impl H2 {
+    /// The requests whose answers began since this was last asked, by their tags, also if they have ended since.
+    pub fn take_begun(&mut self) -> std::vec::Drain<'_, u32> {
+        self.begun.drain(..)
+    }
+
     /// A connection on which nothing was said yet; its preface is ready to be written.
     pub fn new() -> Self {
         let mut out = Vec::with_capacity(512);
@@ -221,6 +228,7 @@ impl H2 {
             taken: 0,
             blocked: 0,
             settled: false,
+            begun: Vec::new(),
             closing: false,
         }
     }

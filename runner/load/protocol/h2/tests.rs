@@ -121,6 +121,16 @@ fn what_is_asked_for_is_kept_without_padding() {
 }
 
 #[test]
+fn answers_begin_with_their_heads() {
+    use flag::END_STREAM;
+    let mut h2 = two();
+    feed(&mut h2, &Script::new().head(3, 0).head(1, END_STREAM).0).unwrap();
+    assert_eq!(h2.take_begun().collect::<Vec<_>>(), [11], "one that comes whole ends as it begins");
+    feed(&mut h2, &Script::new().data(3, END_STREAM, b"hello").0).unwrap();
+    assert_eq!(h2.take_begun().count(), 0, "each once");
+}
+
+#[test]
 fn answers_are_read() {
     use flag::{END_HEADERS, END_STREAM, PADDED, PRIORITY};
     check(Script::new(), Ok(&[]));
