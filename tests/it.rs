@@ -3,8 +3,10 @@
 mod it {
     mod agent;
     mod agent_lab;
+    mod dns;
     mod docker;
     mod docker_errors;
+    mod http;
     mod impair;
     mod lab;
     mod layering;

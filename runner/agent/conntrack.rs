@@ -95,10 +95,7 @@ impl Flow {
     fn read(payload: &[u8]) -> Option<Self> {
         // struct nfgenmsg comes first.
         let body = payload.get(4..)?;
-        Some(Self {
-            forth: Way::read(attr(body, TUPLE_ORIG)?)?,
-            back: Way::read(attr(body, TUPLE_REPLY)?)?,
-        })
+        Some(Self { forth: Way::read(attr(body, TUPLE_ORIG)?)?, back: Way::read(attr(body, TUPLE_REPLY)?)? })
     }
 }
 

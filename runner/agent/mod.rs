@@ -8,12 +8,14 @@
 //!
 //! Start at [`serve`]; then [`steps`].
 
+pub mod account;
 pub mod chance;
 pub mod conntrack;
 pub mod delay;
 pub mod diversion;
 pub mod dns;
 pub mod fate;
+pub mod http;
 pub mod jobs;
 pub mod kernel;
 pub mod links;

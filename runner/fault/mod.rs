@@ -8,6 +8,7 @@ pub mod corrupt;
 pub mod dns;
 pub mod duplicate;
 pub mod flaky;
+pub mod http;
 pub mod kill;
 pub mod latency;
 pub mod loss;
@@ -43,6 +44,12 @@ pub trait FaultKind {
 
     /// True if what was seen of one of its steps, in order, proves that the step happened.
     fn proven(&self, evidence: &[Evidence]) -> bool;
+
+    /// What kept it from being proven, where that can be seen: a clause for people.
+    fn why_unproven(&self, evidence: &[Evidence]) -> Option<String> {
+        let _ = evidence;
+        None
+    }
 
     /// How many of its steps must be proven for the fault to be.
     fn proof(&self) -> Proof {
@@ -162,4 +169,6 @@ catalogue! {
     Pause(pause::Pause) = "pause",
     /// Names don't resolve, resolve late, or to somewhere else.
     Dns(dns::Dns) = "dns",
+    /// HTTP requests fail, wait, or come with other headers or bodies.
+    Http(http::Http) = "http",
 }

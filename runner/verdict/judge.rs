@@ -243,10 +243,10 @@ impl Court<'_> {
         }
         let onset = fates.iter().filter_map(|fate| fate.applied_ns).min();
         if onset.is_some() && !proven {
-            let text = format!(
-                "{} is not proven: nothing seen inside the target shows that it happened",
-                fault.name
-            );
+            let kind = fault.fault.kind();
+            let why = fates.iter().find_map(|fate| kind.why_unproven(&fate.evidence));
+            let nothing = || "nothing seen inside the target shows that it happened".to_owned();
+            let text = format!("{} is not proven: {}", fault.name, why.unwrap_or_else(nothing));
             self.reason(Exit::Invalid, text, phase, onset);
         }
     }

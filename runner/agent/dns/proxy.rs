@@ -105,11 +105,7 @@ struct Desk {
 
 impl Desk {
     fn new(resolver: &Arc<Resolver>, under_way: &Arc<Semaphore>, stopping: &Stopping) -> Self {
-        Self {
-            resolver: Arc::clone(resolver),
-            under_way: Arc::clone(under_way),
-            stopping: stopping.clone(),
-        }
+        Self { resolver: Arc::clone(resolver), under_way: Arc::clone(under_way), stopping: stopping.clone() }
     }
 
     /// Deals with a message in a task of its own; `done` gets the answer, if there is one. Beyond the bound it

@@ -1,6 +1,6 @@
 //! What becomes of a query: the truth, late, falsely, or nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,6 +15,7 @@ use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::time::Instant;
 
 use super::message::Query;
+use crate::agent::account::Account;
 use crate::agent::service::Stopping;
 use crate::agent::task::dns::{Answer, Dns};
 use crate::agent::wire::Counters;
@@ -40,19 +41,10 @@ pub struct Resolver {
     /// Of our own sockets.
     mark: u32,
     chance: Mutex<ChaCha8Rng>,
-    account: Mutex<Account>,
+    account: Account,
     /// Queries that went on to a resolver of this very namespace, and how often. Docker's asks others from in
     /// here, with the same message: that one is no query of the target's.
     passed_on: Mutex<HashMap<(u16, String, u16), u32>>,
-}
-
-/// What was done so far.
-#[derive(Clone, Debug, Default)]
-struct Account {
-    /// By what happened.
-    counted: BTreeMap<&'static str, u64>,
-    /// Delays really given, in ms.
-    delays: Option<hdrhistogram::Histogram<u64>>,
 }
 
 impl Resolver {
@@ -62,7 +54,7 @@ impl Resolver {
             rule: rule.clone(),
             mark,
             chance: Mutex::new(ChaCha8Rng::seed_from_u64(rule.seed)),
-            account: Mutex::default(),
+            account: Account::default(),
             passed_on: Mutex::default(),
         }
     }
@@ -91,7 +83,7 @@ impl Resolver {
         if !delay.is_zero() {
             let began = Instant::now();
             tokio::select! {
-                () = tokio::time::sleep(delay) => self.count_delay(began.elapsed()),
+                () = tokio::time::sleep(delay) => self.account.count_delay("delayed_queries", began.elapsed()),
                 _ = stopping.wait_for(|stopping| *stopping) => {}
             }
         }
@@ -193,32 +185,12 @@ impl Resolver {
 
     /// Notes that something happened once more.
     pub fn count(&self, what: &'static str) {
-        *lock(&self.account).counted.entry(what).or_default() += 1;
-    }
-
-    fn count_delay(&self, given: Duration) {
-        let mut account = lock(&self.account);
-        *account.counted.entry("delayed_queries").or_default() += 1;
-        let delays = account.delays.get_or_insert_with(|| {
-            hdrhistogram::Histogram::new(3).expect("three significant digits are allowed")
-        });
-        delays.saturating_record(u64::try_from(given.as_nanos()).unwrap_or(u64::MAX));
+        self.account.count(what);
     }
 
     /// What was done so far.
     pub fn counters(&self) -> Counters {
-        let account = lock(&self.account).clone();
-        let ms = |ns: u64| ns as f64 / 1e6;
-        let delay_ms = account.delays.map(|delays| {
-            BTreeMap::from([
-                ("min".to_owned(), ms(delays.min())),
-                ("p50".to_owned(), ms(delays.value_at_quantile(0.5))),
-                ("p99".to_owned(), ms(delays.value_at_quantile(0.99))),
-                ("max".to_owned(), ms(delays.max())),
-            ])
-        });
-        let counted = account.counted.into_iter().map(|(what, count)| (what.to_owned(), count)).collect();
-        Counters { delay_ms, counted, ..Counters::default() }
+        self.account.counters()
     }
 }
 

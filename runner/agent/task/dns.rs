@@ -66,11 +66,8 @@ impl TaskKind for Dns {
     fn stage(&self, tag: &str) -> Result<Box<dyn Work>, String> {
         let socket = |error| format!("could not listen on loopback: {error}");
         let listeners = Listeners::bind().map_err(socket)?;
-        let traffic = Traffic {
-            origin: Origin::Inside,
-            protocols: &[Protocol::Udp, Protocol::Tcp],
-            port: DNS_PORT,
-        };
+        let traffic =
+            Traffic { origin: Origin::Inside, protocols: &[Protocol::Udp, Protocol::Tcp], port: DNS_PORT };
         let diversion = Diversion::stage(tag, traffic, listeners.port)?;
         diversion.check_conntrack()?;
         let resolver = Arc::new(Resolver::new(self, diversion.mark()));

@@ -7,6 +7,7 @@
 
 pub mod dns;
 pub mod freeze;
+pub mod http;
 
 use std::fmt::Debug;
 
@@ -122,4 +123,6 @@ tasks! {
     Freeze(freeze::Freeze),
     /// DNS queries are answered falsely.
     Dns(dns::Dns),
+    /// HTTP requests and their answers are changed.
+    Http(http::Http),
 }
