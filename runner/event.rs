@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::wire::{Counters, Engine, Kernel};
 use crate::error::Exit;
+use crate::fault::reach::Reach;
 use crate::load::record::Stats;
 use crate::plan::Plan;
 use crate::slo::search::End;
@@ -88,6 +89,15 @@ pub enum Event {
         step: u32,
         /// What was seen.
         evidence: Evidence,
+    },
+    /// Agents looked who reaches whom among the containers of a fault that is about that.
+    Reach {
+        /// The fault's name in the plan.
+        fault: String,
+        /// When they looked.
+        when: Look,
+        /// What they saw.
+        reach: Reach,
     },
     /// A step is taken back.
     Undone {
@@ -251,6 +261,18 @@ pub struct Started {
     pub plan: Plan,
     /// The machine: `kernel`, `docker`, `api`, `cgroup`, `cpus`, `clock`, ….
     pub environment: BTreeMap<String, String>,
+}
+
+/// When it was looked who reaches whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Look {
+    /// When everything was armed, before anything was done.
+    Before,
+    /// While the fault was in effect, just before it was taken back.
+    During,
+    /// After it was taken back.
+    After,
 }
 
 /// Why the steady state was evaluated.

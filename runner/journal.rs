@@ -39,7 +39,7 @@ const SYNC_EVERY_NS: u64 = NS_PER_S / 20;
 const KEEP_BUFFER_BYTES: usize = 1 << 20;
 
 /// Every kind of event this version knows, by the word in the `event` field.
-const KINDS: [&str; 25] = [
+const KINDS: [&str; 26] = [
     "started",
     "recovered",
     "lab",
@@ -48,6 +48,7 @@ const KINDS: [&str; 25] = [
     "applied",
     "not_applied",
     "evidence",
+    "reach",
     "undone",
     "lost",
     "unhealed",
@@ -176,6 +177,7 @@ const fn urgency(event: &Event) -> Urgency {
         | Event::Lab { .. }
         | Event::Armed { .. }
         | Event::Evidence { .. }
+        | Event::Reach { .. }
         | Event::Load { .. }
         | Event::Rate { .. }
         | Event::Trial { .. }

@@ -4,6 +4,8 @@ mod it {
     mod agent;
     mod agent_lab;
     mod dns;
+    mod agent_paths;
+    mod catalogue;
     mod docker;
     mod docker_errors;
     mod http;

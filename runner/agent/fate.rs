@@ -68,7 +68,7 @@ impl Fates {
                 held: 0,
                 delays: Delays::new(&reorder.delay),
             },
-            Effect::Drop | Effect::Reset | Effect::Flaky(..) => return None,
+            Effect::Drop | Effect::Reset | Effect::Bandwidth(_) | Effect::Flaky(..) => return None,
         })
     }
 

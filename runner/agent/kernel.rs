@@ -49,7 +49,7 @@ pub fn probe() -> Kernel {
     };
     Kernel {
         release: release(),
-        netem: known(netem_without_options),
+        netem: known(|message| qdisc_without_options(message, "netem")),
         ifb: known(ifb_with_a_bad_address),
         nft: tried(&|batch| batch.add_table(Family::Ip as u8, TRIED, 0)),
         nft_owner: tried(&|batch| batch.add_table(Family::Ip as u8, TRIED, OWNER)),
@@ -58,6 +58,7 @@ pub fn probe() -> Kernel {
         nfqueue: nfqueue::is_there(),
         nft_redirect: redirects(),
         conntrack: Socket::open(libc::NETLINK_NETFILTER).is_ok_and(|socket| conntrack::is_there(&socket)),
+        tbf: known(|message| qdisc_without_options(message, "tbf")),
     }
 }
 
@@ -193,14 +194,14 @@ fn read_proc(path: &str) -> String {
     std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
-/// netem says EINVAL to a lack of options; a kernel without netem says ENOENT before it looks.
-fn netem_without_options(message: &mut Message) {
+/// A queueing discipline says EINVAL to a lack of options; a kernel without it says ENOENT before it looks.
+fn qdisc_without_options(message: &mut Message, kind: &str) {
     // struct tcmsg: family, padding, interface 1 (loopback), handle, parent TC_H_ROOT, info.
     let mut tcmsg = [0; 20];
     tcmsg[4..8].copy_from_slice(&1i32.to_ne_bytes());
     tcmsg[12..16].copy_from_slice(&u32::MAX.to_ne_bytes());
     message.push(libc::RTM_NEWQDISC, libc::NLM_F_CREATE as u16, &tcmsg, |m| {
-        m.text(libc::TCA_KIND, "netem");
+        m.text(libc::TCA_KIND, kind);
     });
 }
 

@@ -25,6 +25,8 @@ pub mod nfqueue;
 pub mod nft;
 pub mod processes;
 pub mod service;
+pub mod reach;
+pub mod shaper;
 pub mod step;
 pub mod steps;
 pub mod task;
@@ -37,6 +39,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use crate::clock::mono_ns;
 use jobs::Jobs;
+use reach::Looking;
 use steps::Steps;
 use task::Capability;
 use task::Task;
@@ -66,6 +69,7 @@ pub fn serve(keep: &[Capability]) -> io::Result<()> {
     };
     let mut agent = Agent {
         steps: Steps::new(kernel)?,
+        looking: Looking::default(),
         jobs: Jobs::default(),
         lines: Lines::default(),
         unread: VecDeque::new(),
@@ -84,6 +88,7 @@ pub fn serve(keep: &[Capability]) -> io::Result<()> {
 /// The agent between two turns of its loop.
 struct Agent {
     steps: Steps,
+    looking: Looking,
     jobs: Jobs,
     lines: Lines,
     /// Replies not written yet.
@@ -182,6 +187,7 @@ impl Agent {
                 Ok(Outcome::Counters(counters))
             }
             Command::Purge { tag } => self.steps.purge(tag).map(Outcome::Purged),
+            Command::Reach(ask) => self.looking.ask(ask).map(Outcome::Heard),
             Command::Restore { tag, task } => task.kind().restore(tag).map(Outcome::Purged),
         };
         done.unwrap_or_else(Outcome::Error)

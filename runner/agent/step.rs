@@ -20,6 +20,7 @@ use super::nfqueue::{self, Queue};
 use super::nft::rule::QueueWay;
 use super::nft::tables::{Copies, Hit, Tables, table_name};
 use super::nft::{self, Family};
+use super::shaper::{Edges, Shaper};
 use super::turns::Schedule;
 use super::wire::{Counters, Effect, Engine, Impairment, Kernel, Protocol};
 
@@ -37,6 +38,8 @@ pub struct Means {
     pub families: Vec<Family>,
     /// A queue number where nobody listens.
     pub nobody: Option<u16>,
+    /// The interfaces that steps gave something to hang filters at.
+    pub edges: Edges,
 }
 
 impl Means {
@@ -48,7 +51,7 @@ impl Means {
             .ok()
             .filter(|_| kernel.nfqueue)
             .and_then(|socket| nfqueue::nobodys_number(&socket));
-        Ok(Self { nft, kernel, families, nobody })
+        Ok(Self { nft, kernel, families, nobody, edges: Edges::default() })
     }
 
     fn queue_way(&self) -> Option<QueueWay> {
@@ -88,6 +91,8 @@ pub enum Works {
     Queue(Hit, Queue),
     /// netem.
     Netem(Netem),
+    /// A token bucket.
+    Shaper(Shaper),
 }
 
 impl Step {
@@ -104,6 +109,9 @@ impl Step {
         let (effect, turns) = impairment.effect.turns();
         let works = match effect {
             Effect::Flaky(..) => return Err("a pattern of patterns is none".into()),
+            Effect::Bandwidth(bandwidth) => {
+                Shaper::stage(tag, place, impairment, bandwidth).map(Works::Shaper)?
+            }
             Effect::Delay(_)
             | Effect::Loss(_)
             | Effect::Duplicate(_)
@@ -118,11 +126,11 @@ impl Step {
         Ok(Self { table, impairment, place, works, deadline_ns: 0, expires_ns: None, schedule })
     }
 
-    /// Its tables; nothing for netem, which has none.
+    /// Its tables; nothing for what has none.
     pub fn tables<'a>(&'a self, means: &'a Means) -> Option<Tables<'a>> {
         let hit = match &self.works {
             Works::Rules(hit) | Works::Queue(hit, _) => *hit,
-            Works::Netem(_) => return None,
+            Works::Netem(_) | Works::Shaper(_) => return None,
         };
         Some(Tables {
             name: &self.table,
@@ -140,6 +148,7 @@ impl Step {
             Works::Rules(_) => Engine::Nft,
             Works::Queue(..) => Engine::Nfqueue,
             Works::Netem(_) => Engine::Netem,
+            Works::Shaper(_) => Engine::Tbf,
         }
     }
 
@@ -163,6 +172,16 @@ impl Step {
                     matched_bytes: counted.bytes,
                     dropped_packets: lossy.then_some(counted.lost),
                     lost_packets: (!lossy).then_some(counted.lost),
+                    ..Counters::default()
+                }
+            }
+            Works::Shaper(shaper) => {
+                let counted = shaper.counted().unwrap_or_default();
+                let named = [("waits", counted.waited), ("full_packets", counted.full)];
+                Counters {
+                    matched_packets: counted.packets,
+                    matched_bytes: counted.bytes,
+                    counted: named.map(|(name, count)| (name.to_owned(), count)).into(),
                     ..Counters::default()
                 }
             }
@@ -225,7 +244,7 @@ fn chance_works(
         let works = match engine {
             Engine::Netem => Netem::stage(tag, impairment).map(Works::Netem),
             Engine::Nfqueue => queue_works(means, impairment.effect.turns().0, place),
-            Engine::Nft | Engine::Docker | Engine::Agent => {
+            Engine::Nft | Engine::Tbf | Engine::Docker | Engine::Agent => {
                 Err(format!("engine `{}` can't do that", engine.word()))
             }
         };

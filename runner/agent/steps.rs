@@ -12,6 +12,7 @@ use super::netem;
 use super::netlink::Refusal;
 use super::nft::tables::{self, MAX_STEPS, Tables, table_name, table_prefix};
 use super::nft::{self, Batch};
+use super::shaper;
 use super::step::{Means, Step, Works};
 use super::turns::Schedule;
 use super::wire::{Counters, Direction, Effect, Engine, Impairment, Kernel, Undone};
@@ -51,13 +52,16 @@ impl Steps {
         if self.steps.len() + impairments.len() > MAX_STEPS as usize {
             return Err(format!("one agent takes {} steps at most", MAX_STEPS));
         }
+        let limited = |impairment: &Impairment| matches!(impairment.effect.turns().0, Effect::Bandwidth(_));
+        let shaped =
+            impairments.iter().any(limited) || self.steps.values().any(|step| limited(&step.impairment));
         let mut made: BTreeMap<u32, Step> = BTreeMap::new();
         for impairment in impairments {
             let number = impairment.step;
             let step = if self.steps.contains_key(&number) || made.contains_key(&number) {
                 Err("it is armed already".into())
             } else {
-                let engines = self.delay_engines(engine, &made);
+                let engines = self.delay_engines(engine, shaped.then_some(Engine::Tbf), &made);
                 let place = self.armed_so_far % MAX_STEPS;
                 self.armed_so_far = self.armed_so_far.wrapping_add(1);
                 self.check_copies(impairment, &made)
@@ -66,7 +70,7 @@ impl Steps {
             match step {
                 Ok(step) => drop(made.insert(number, Step { deadline_ns, ..step })),
                 Err(why) => {
-                    remove_netems(made.values());
+                    remove_devices(made.values());
                     return Err(format!("step {number}: {why}"));
                 }
             }
@@ -92,10 +96,15 @@ impl Steps {
     }
 
     /// What may carry out the next delay, best first. Two netems on one path would not see the same packet,
-    /// so the second delay is our own engine's.
-    fn delay_engines(&self, asked: Option<Engine>, made: &BTreeMap<u32, Step>) -> Vec<Engine> {
+    /// so the second delay is our own engine's; and so is the first where `shaper` has that path.
+    fn delay_engines(
+        &self,
+        asked: Option<Engine>,
+        shaper: Option<Engine>,
+        made: &BTreeMap<u32, Step>,
+    ) -> Vec<Engine> {
         let netem = |step: &Step| step.engine() == Engine::Netem;
-        let taken = self.steps.values().chain(made.values()).any(netem);
+        let taken = shaper.is_some() || self.steps.values().chain(made.values()).any(netem);
         match (asked, self.means.kernel.packet_engine()) {
             (Some(engine), _) => vec![engine],
             (None, Some(Engine::Netem)) if !taken => vec![Engine::Netem, Engine::Nfqueue],
@@ -119,7 +128,7 @@ impl Steps {
             }
         }
         if staged.is_err() {
-            remove_netems(steps.iter().map(|(_, step)| step));
+            remove_devices(steps.iter().map(|(_, step)| step));
         }
         staged
     }
@@ -145,6 +154,10 @@ impl Steps {
             let at_ns = match &step.works {
                 Works::Netem(netem) if refused.is_none() => {
                     refused = netem.fire().err();
+                    mono_ns()
+                }
+                Works::Shaper(shaper) if refused.is_none() => {
+                    refused = shaper.fire(&self.means.edges).err();
                     mono_ns()
                 }
                 _ => nft_ns,
@@ -197,8 +210,10 @@ impl Steps {
         let fired: Vec<_> = going.iter().filter(|(_, step)| step.expires_ns.is_some()).collect();
         self.each_or_all(&fired, |batch, tables| batch.detach(tables));
         for (_, step) in &fired {
-            if let Works::Netem(netem) = &step.works {
-                netem.detach();
+            match &step.works {
+                Works::Netem(netem) => netem.detach(),
+                Works::Shaper(shaper) => shaper.detach(&self.means.edges),
+                Works::Rules(_) | Works::Queue(..) => {}
             }
         }
         let did: Vec<_> = going
@@ -211,15 +226,18 @@ impl Steps {
         let at_ns = mono_ns();
         let mut left = Vec::new();
         for ((number, step), did) in going.iter().zip(did) {
-            if let Works::Netem(netem) = &step.works {
-                netem.drain();
+            match &step.works {
+                Works::Netem(netem) => netem.drain(),
+                Works::Shaper(shaper) => shaper.drain(),
+                Works::Rules(_) | Works::Queue(..) => {}
             }
             let counters = step.counters(&self.means, did);
-            let mut verified = true;
-            if let Works::Netem(netem) = &step.works {
-                netem.remove();
-                verified = netem.is_gone();
-            }
+            remove_devices(std::iter::once(step));
+            let verified = match &step.works {
+                Works::Netem(netem) => netem.is_gone(),
+                Works::Shaper(shaper) => shaper.is_gone(),
+                Works::Rules(_) | Works::Queue(..) => true,
+            };
             left.push((*number, Undone { at_ns, verified, counters }));
         }
         left
@@ -301,7 +319,12 @@ impl Steps {
             let switched = batch.commit(&self.means.nft).and_then(|()| match &step.works {
                 Works::Netem(netem) if on => netem.resume(),
                 Works::Netem(netem) => netem.suspend(),
-                _ => Ok(()),
+                Works::Shaper(shaper) if on => shaper.fire(&self.means.edges),
+                Works::Shaper(shaper) => {
+                    shaper.detach(&self.means.edges);
+                    Ok(())
+                }
+                Works::Rules(_) | Works::Queue(..) => Ok(()),
             });
             if let (Err(_), true, Some(schedule)) = (switched, on, &mut step.schedule) {
                 schedule.switched_on -= 1;
@@ -330,6 +353,8 @@ impl Steps {
         let prefix = table_prefix(tag);
         let mut removed =
             netem::purge(tag).map_err(|refusal| format!("could not remove what netem left: {refusal}"))?;
+        removed += shaper::purge(tag)
+            .map_err(|refusal| format!("could not remove what a token bucket left: {refusal}"))?;
         if self.means.kernel.nft {
             removed += nft::purge(&self.means.nft, &prefix)?;
         }
@@ -337,11 +362,13 @@ impl Steps {
     }
 }
 
-/// Takes back what making steps for netem put into the kernel.
-fn remove_netems<'a>(steps: impl Iterator<Item = &'a Step>) {
+/// Takes back what making steps for netem and buckets put into the kernel.
+fn remove_devices<'a>(steps: impl Iterator<Item = &'a Step>) {
     for step in steps {
-        if let Works::Netem(netem) = &step.works {
-            netem.remove();
+        match &step.works {
+            Works::Netem(netem) => netem.remove(),
+            Works::Shaper(shaper) => shaper.remove(),
+            Works::Rules(_) | Works::Queue(..) => {}
         }
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::reach::{Ask, Heard};
 use super::task::Task;
 use crate::choice;
 
@@ -52,6 +53,9 @@ pub struct Kernel {
     /// Connection tracking's netlink, which tells where a redirected datagram was going.
     #[serde(default)]
     pub conntrack: bool,
+    /// The token bucket, a queueing discipline.
+    #[serde(default)]
+    pub tbf: bool,
 }
 
 impl Kernel {
@@ -68,6 +72,7 @@ impl Kernel {
             nfqueue: false,
             nft_redirect: false,
             conntrack: false,
+            tbf: false,
         }
     }
 
@@ -93,6 +98,8 @@ choice! {
         Nfqueue = "nfqueue",
         /// nftables rules alone: dropping and rejecting need no queue.
         Nft = "nft",
+        /// The kernel's token bucket.
+        Tbf = "tbf",
         /// Docker's API.
         Docker = "docker",
         /// Our agent, beside the target's own processes.
@@ -146,6 +153,8 @@ pub enum Effect {
     Drop,
     /// TCP is answered with a reset, everything else with ICMP port unreachable.
     Reset,
+    /// It waits for its turn.
+    Bandwidth(Bandwidth),
     /// Some vanish.
     Loss(Loss),
     /// Some come twice.
@@ -227,6 +236,28 @@ pub struct Turns {
     pub jitter_ns: u64,
     /// Seed of the variation.
     pub seed: u64,
+}
+
+/// So many bits a second go on, in each direction by itself, over all interfaces together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bandwidth {
+    /// Bits a second, of whole packets with their Ethernet headers; at least 8.
+    pub bits_per_s: u64,
+    /// How much may go on at once after a pause, in bytes; nothing: what the rate takes to be kept. Never less
+    /// than one whole packet.
+    pub burst_bytes: Option<u64>,
+    /// How much may wait; what comes then is dropped. Never less than a few whole packets.
+    pub queue: Room,
+}
+
+/// Room in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Room {
+    /// What goes on in this time, in nanoseconds.
+    Time(u64),
+    /// This many bytes.
+    Bytes(u64),
 }
 
 /// How long packets are held.
@@ -319,6 +350,8 @@ pub enum Command {
         /// The dead agent's tag.
         tag: String,
     },
+    /// Look whom packets reach, with other agents. Answered by `heard`.
+    Reach(Ask),
     /// Take back what a dead agent with this tag left of a task. Answered by `purged`.
     Restore {
         /// The dead agent's tag.
@@ -351,6 +384,8 @@ pub enum Outcome {
     Counters(BTreeMap<u32, Counters>),
     /// Removed this many tables, queueing disciplines and devices.
     Purged(u32),
+    /// What was heard of other agents.
+    Heard(Heard),
     /// Unasked: these steps reached their deadline and were undone.
     Expired(BTreeMap<u32, Undone>),
     /// It could not be done; what was attempted and the kernel's answer.
@@ -399,7 +434,8 @@ pub struct Counters {
     pub switched_on: Option<u64>,
     /// Delay really given, in milliseconds: min, p50, p99, max (our own engine).
     pub delay_ms: Option<BTreeMap<String, f64>>,
-    /// What a task counted, by name, as `stopped_processes`; empty for packets.
+    /// What else was counted, by name: of a task as `stopped_processes`; of a bandwidth `waits`, how often a packet
+    /// had to, and `full_packets`, dropped because too much waited. May be empty.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counted: BTreeMap<String, u64>,
 }

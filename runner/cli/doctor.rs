@@ -346,6 +346,7 @@ mod tests {
                 nfqueue: true,
                 nft_redirect: true,
                 conntrack: true,
+                tbf: true,
             }),
             image: Ok("chaos:0123456789ab".into()),
             compose: Some("docker compose".into()),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::step::Op;
-use super::{Cast, Change, Fault, FaultKind, Proof};
+use super::{Cast, Change, Fault, FaultKind, Misfit, Proof};
 use crate::agent::wire::{Effect, Engine, Kernel, Turns};
 use crate::event::Evidence;
 use crate::record;
@@ -70,6 +70,10 @@ impl FaultKind for Flaky {
             }
         }
         changes
+    }
+
+    fn misfit(&self, cast: &Cast<'_>) -> Option<Misfit> {
+        self.kind().misfit(cast)
     }
 
     fn engine(&self, kernel: &Kernel) -> Option<Engine> {

@@ -4,6 +4,8 @@
 //! reversible steps; [`Fault::proven`] says whether what was seen proves that it happened. Both are pure.
 //! To add one: a file like `pause.rs`, a line in the list below (CONTRIBUTING.md walks through it).
 
+pub mod bandwidth;
+pub mod blackhole;
 pub mod corrupt;
 pub mod dns;
 pub mod duplicate;
@@ -15,12 +17,17 @@ pub mod loss;
 pub mod packets;
 pub mod partition;
 pub mod pause;
+pub mod reach;
 pub mod reorder;
+pub mod reset;
+pub mod shape;
 pub mod step;
 
 use crate::agent::wire::{Engine, Kernel};
+use crate::error::Span;
 use crate::event::Evidence;
 use crate::spec::Located;
+use reach::Reach;
 use step::{Op, Peer};
 
 /// What every kind of fault can say about itself.
@@ -35,6 +42,18 @@ pub trait FaultKind {
 
     /// Its changes: container, apply and undo, in the order in which they are applied. Undone in reverse.
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change>;
+
+    /// Who reaches whom among its containers while it is in effect; nothing for a kind that is not about that.
+    fn reach(&self, cast: &Cast<'_>) -> Option<Reach> {
+        let _ = cast;
+        None
+    }
+
+    /// Why it can't be had of the containers that were chosen; nothing where it can.
+    fn misfit(&self, cast: &Cast<'_>) -> Option<Misfit> {
+        let _ = cast;
+        None
+    }
 
     /// What will carry it out; nothing where this kernel has no way to.
     fn engine(&self, kernel: &Kernel) -> Option<Engine>;
@@ -67,8 +86,19 @@ pub trait FaultKind {
 pub enum Proof {
     /// All: each container was chosen to be hit.
     EveryStep,
-    /// One: not every container has business with the others.
-    AnyStep,
+    /// None: agents look who reaches whom, and must find what [`FaultKind::reach`] says.
+    Reach,
+}
+
+/// Why a fault can't be had of the containers that were chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// Where in the experiment.
+    pub span: Span,
+    /// What is wrong.
+    pub message: String,
+    /// What mends it.
+    pub hint: String,
 }
 
 /// A change to one container: a step before it is numbered.
@@ -161,8 +191,14 @@ catalogue! {
     Reorder(reorder::Reorder) = "reorder",
     /// Another fault of packets, on and off in turns.
     Flaky(flaky::Flaky) = "flaky",
-    /// Groups of containers can't reach each other.
+    /// Containers can't reach each other: groups, or a shape.
     Partition(partition::Partition) = "partition",
+    /// Packets to or from a peer or port vanish.
+    Blackhole(blackhole::Blackhole) = "blackhole",
+    /// Packets to or from a peer or port are refused.
+    Reset(reset::Reset) = "reset",
+    /// Only so many bits a second get through.
+    Bandwidth(bandwidth::Bandwidth) = "bandwidth",
     /// The container's first process gets a signal.
     Kill(kill::Kill) = "kill",
     /// Every process of the container is frozen.

@@ -5,6 +5,7 @@
 //! what is owed to the ledger before it calls [`Injector::fire`], without exception.
 
 mod link;
+mod reach;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -173,6 +174,13 @@ impl Injector {
     /// Notes that a container started anew: its agent must be replaced before it is used again.
     pub fn restarted(&mut self, container: &str) {
         self.stale.extend(self.links.keys().filter(|(name, _)| name == container).cloned());
+    }
+
+    /// Has the next arming start agents for these containers too, though nothing may be done to them.
+    pub fn watch(&mut self, containers: impl IntoIterator<Item = String>) {
+        for container in containers {
+            self.steps.entry((container, Place::Network)).or_default();
+        }
     }
 
     /// Readies every step, changing nothing yet: agents are started and told, targets are looked at.

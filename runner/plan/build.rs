@@ -7,6 +7,7 @@ use super::select::{derived_seed, matching, picked};
 use super::{FaultPlan, LoadPlan, PhasePlan, Plan, Share};
 use crate::agent::task::Place;
 use crate::error::{Exit, Problem, Span};
+use crate::fault::reach::Reach;
 use crate::fault::step::{Op, Step};
 use crate::fault::{Cast, Fault, SERVICE_PREFIX};
 use crate::load::schedule::Profile;
@@ -61,7 +62,10 @@ struct Builder<'e> {
 
 impl<'e> Builder<'e> {
     fn refuse(&mut self, exit: Exit, span: Span, message: String, hint: String) {
-        self.refusals.push(Refusal { exit, problem: Problem { span, message, hint: Some(hint) } });
+        let refusal = Refusal { exit, problem: Problem { span, message, hint: Some(hint) } };
+        if !self.refusals.contains(&refusal) {
+            self.refusals.push(refusal);
+        }
     }
 
     fn container(&self, name: &str) -> Option<&'e Container> {
@@ -143,7 +147,10 @@ impl<'e> Builder<'e> {
             for (index, fault) in phase.faults.iter().enumerate() {
                 let fault_name = fault_name(name, phase, index);
                 let seed = derived_seed(self.experiment.seed, &fault_name);
-                let changes = fault.kind().changes(&Cast { targets, services: &services, seed });
+                let cast = Cast { targets, services: &services, seed };
+                let changes = fault.kind().changes(&cast);
+                let reach = fault.kind().reach(&cast);
+                self.check_fit(fault, &cast, reach.as_ref());
                 self.check_services(fault, &services);
                 let mut steps = Vec::new();
                 for change in changes {
@@ -163,6 +170,7 @@ impl<'e> Builder<'e> {
                     summary: fault.kind().summary(),
                     fault: fault.value.clone(),
                     engine: self.engine(fault),
+                    reach,
                     steps,
                 });
             }
@@ -224,16 +232,33 @@ impl<'e> Builder<'e> {
         engine
     }
 
-    fn check_step(&mut self, fault: &Located<Fault>, step: &Step) {
-        let Some(container) = self.container(&step.container) else { return };
-        if container.host_network && step.apply.place() == Some(Place::Network) {
-            let message = format!(
-                "`{}` would impair the host: {} uses the host's network",
-                fault.word(),
-                container.name
-            );
+    /// Refuses a fault that the chosen containers can't have. One without all its targets is refused already.
+    fn check_fit(&mut self, fault: &Located<Fault>, cast: &Cast<'_>, reach: Option<&Reach>) {
+        if fault.kind().aims().iter().any(|aim| cast.containers(aim).is_empty()) {
+            return;
+        }
+        if let Some(misfit) = fault.kind().misfit(cast) {
+            self.refuse(Exit::Environment, misfit.span, misfit.message, misfit.hint);
+        }
+        // Every member gets an agent to look with, also one that nothing is done to.
+        for name in reach.into_iter().flat_map(|reach| &reach.members) {
+            self.check_network(fault, name);
+        }
+    }
+
+    /// Refuses what would happen in the host's own network namespace.
+    fn check_network(&mut self, fault: &Located<Fault>, name: &str) {
+        if self.container(name).is_some_and(|container| container.host_network) {
+            let message = format!("`{}` would impair the host: {name} uses the host's network", fault.word());
             let hint = "choose a container with a network of its own".to_owned();
             self.refuse(Exit::Environment, fault.span, message, hint);
+        }
+    }
+
+    fn check_step(&mut self, fault: &Located<Fault>, step: &Step) {
+        let Some(container) = self.container(&step.container) else { return };
+        if step.apply.place() == Some(Place::Network) {
+            self.check_network(fault, &container.name);
         }
         if let (Op::Kill(_), None) = (&step.apply, &step.undo) {
             let note = match container.restart_policy.as_str() {

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::wire::Engine;
+use crate::fault::reach::Reach;
 use crate::fault::step::Step;
 use crate::spec::decode::Named;
 use crate::spec::expr::{Check, Condition};
@@ -115,6 +116,9 @@ pub struct FaultPlan {
     pub fault: crate::fault::Fault,
     /// What will carry it out as far as is known; the journal has what did.
     pub engine: Option<Engine>,
+    /// Who reaches whom among its containers while it is in effect, if it is about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Reach>,
     /// Its changes, in the order of application.
     pub steps: Vec<Step>,
 }

@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use super::{FaultPlan, LoadPlan, Plan};
 use crate::agent::wire::{Chance, Delay, Effect, Loss};
 use crate::fault::step::{Op, Packets, Peer};
+use crate::spec::BitRate;
 use crate::spec::FindRate;
 use crate::units::{Duration, Ratio};
 
@@ -88,6 +89,12 @@ fn fault_text(fault: &FaultPlan) -> String {
         // Writing to a String does not fail.
         let _ = writeln!(out, "      step {} {}: {}; {undo}", step.id, step.container, step.apply);
     }
+    if let Some(reach) = &fault.reach {
+        out.push_str("      who reaches whom (rows send; + gets there, . is lost):\n");
+        reach.to_string().lines().for_each(|line| {
+            let _ = writeln!(out, "        {line}");
+        });
+    }
     out
 }
 
@@ -115,6 +122,9 @@ fn impairment(f: &mut fmt::Formatter<'_>, packets: &Packets, effect: &Effect) ->
         }
         Effect::Drop => write!(f, "drop {packets}"),
         Effect::Reset => write!(f, "refuse {packets}"),
+        Effect::Bandwidth(bandwidth) => {
+            write!(f, "let {packets} go on at {} each way", BitRate::per_s(bandwidth.bits_per_s))
+        }
         Effect::Loss(Loss::Random(chance)) => chosen(f, "drop", chance, packets),
         Effect::Loss(Loss::Bursts(bursts)) => {
             let percent = |share| Ratio::new(share);

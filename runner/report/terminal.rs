@@ -6,7 +6,7 @@
 use console::{Alignment, measure_text_width, pad_str, truncate_str};
 
 use super::{Case, Ink, text};
-use crate::verdict::{CapacityReport, FaultReport, Judgement, LoadReport, Verdict};
+use crate::verdict::{CapacityReport, FaultReport, FaultTarget, Judgement, LoadReport, Verdict};
 
 /// Columns of a line, at most.
 const COLUMNS: usize = 80;
@@ -286,7 +286,10 @@ fn got(fault: &FaultReport) -> String {
     if let Some(delay) = seen("delay_ms").and_then(|delay| delay.get("p50")).and_then(|p50| p50.as_f64()) {
         parts.push(format!("{} measured", text::ms(delay)));
     }
-    if let Some(packets) = seen("matched_packets").and_then(|packets| packets.as_u64()) {
+    let matched = |target: &FaultTarget| text::find(&target.evidence, "matched_packets")?.as_u64();
+    if let Some(packets) =
+        fault.targets.iter().filter_map(matched).reduce(|sum, more| sum.saturating_add(more))
+    {
         parts.push(format!("{} packets", text::count(packets)));
     }
     parts.join(", ")

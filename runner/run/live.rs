@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::paths::Before;
 use super::scribe::Scribe;
 use super::seek::Seek;
 use super::watch::{ProbeAnswers, Watch};
 use crate::error::{Error, Exit, Result};
-use crate::event::{Event, Evidence, SteadyWhy};
+use crate::event::{Event, Evidence, Look, SteadyWhy};
 use crate::fault::step::{Op, Step};
 use crate::heal;
 use crate::inject::{Injector, News};
@@ -60,6 +61,10 @@ pub(super) struct Live<'r> {
     pub generator: Option<Generator>,
     pub happenings: mpsc::Receiver<Happening>,
     pub run: &'r str,
+    /// Who reached whom before anything was done.
+    pub before: Before,
+    /// Steps in effect of which everything that counts has been seen.
+    pub looked_at: BTreeSet<u32>,
     probes: ProbeAnswers,
     /// Steps in effect, in the order applied, with their ledger keys.
     active: Vec<(u32, Option<u32>)>,
@@ -97,6 +102,8 @@ impl<'r> Live<'r> {
             generator,
             happenings,
             run,
+            before: Before::new(),
+            looked_at: BTreeSet::new(),
             probes: BTreeMap::new(),
             active: Vec::new(),
             killed: BTreeSet::new(),
@@ -201,8 +208,14 @@ impl<'r> Live<'r> {
         self.seek = Seek::of(self.plan, phase);
         let stop = self.until(phase, ends_ns, ticker).await;
         let sought = self.end_seek();
+        // In a hurry there is no time to look, and nothing that fails may keep anything from being taken back.
+        let unhurried = matches!(stop, Ok(None));
+        let looked = if unhurried { self.look_who_reaches(phase, Look::During).await } else { Ok(()) };
         self.take_back().await?;
-        sought?;
+        looked.and(sought)?;
+        if unhurried {
+            self.look_who_reaches(phase, Look::After).await?;
+        }
         stop
     }
 
@@ -312,7 +325,9 @@ impl<'r> Live<'r> {
             noted = noted.and(self.happened(happening).map(drop));
         }
         if self.interrupts < 2 {
-            for (step, evidence) in self.injector.look(&steps).await {
+            let unseen: Vec<&Step> =
+                steps.iter().filter(|step| !self.looked_at.contains(&step.id)).copied().collect();
+            for (step, evidence) in self.injector.look(&unseen).await {
                 noted = noted.and(self.scribe.note(Event::Evidence { step, evidence }));
             }
         }
@@ -320,7 +335,9 @@ impl<'r> Live<'r> {
         let asked_ns = self.scribe.now_ns();
         for back in self.injector.take_back(&steps).await {
             let step = back.step;
-            if let Some(evidence) = back.evidence {
+            if let Some(evidence) = back.evidence
+                && !self.looked_at.contains(&step)
+            {
                 noted = noted.and(self.scribe.note(Event::Evidence { step, evidence }));
             }
             let reversible = self.plan.step(step).is_some_and(|(_, step)| step.undo.is_some());
@@ -344,6 +361,7 @@ impl<'r> Live<'r> {
             self.injector.restarted(&step.container);
         }
         self.killed.clear();
+        self.looked_at.clear();
         self.steady = None;
         self.ledger.settle(&settled).and(noted)
     }

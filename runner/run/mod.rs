@@ -6,6 +6,7 @@
 
 pub mod adhoc;
 mod live;
+mod paths;
 mod scribe;
 mod seek;
 mod spool;
@@ -228,6 +229,7 @@ impl Stage<'_> {
         let news = forward_news(sender.clone());
         let mut injector =
             Injector::new(self.docker.clone(), self.run, self.clock, bound, longest + DEADLINE_SLACK, news);
+        injector.watch(looked_at(self.plan).cloned());
         let steps: Vec<&Step> = self.plan.faults.iter().flat_map(|fault| &fault.steps).collect();
         let armed = match injector.arm(&steps).await {
             Ok(armed) => armed,
@@ -239,6 +241,13 @@ impl Stage<'_> {
         for armed in armed {
             scribe.note(Event::Armed { step: armed.step, engine: armed.engine, kernel: armed.kernel })?;
         }
+        let before = match paths::before(self.plan, &injector, scribe).await {
+            Ok(before) => before,
+            Err(error) => {
+                injector.disarm().await;
+                return Err(error);
+            }
+        };
         let endpoints = lab_endpoints(&endpoints)?;
         let generator = if self.plan.loads.is_empty() {
             None
@@ -246,7 +255,8 @@ impl Stage<'_> {
             Some(Generator::start(&self.plan.loads, &endpoints, self.clock, self.setup).await?)
         };
         let probes = start_probes(self.plan, &endpoints, &sender);
-        let live = Live::new(self.plan, self.run, scribe, ledger, injector, generator, happenings);
+        let mut live = Live::new(self.plan, self.run, scribe, ledger, injector, generator, happenings);
+        live.before = before;
         let ended = live.run().await;
         for task in probes.into_iter().chain([signals, events]) {
             task.abort();
@@ -361,9 +371,9 @@ fn lab_endpoints(endpoints: &BTreeMap<String, String>) -> Result<Endpoints> {
         .collect()
 }
 
-/// The containers a plan acts on or filters by.
+/// The containers a plan acts on, looks at or filters by.
 fn wanted(plan: &Plan) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
+    let mut names: BTreeSet<String> = looked_at(plan).cloned().collect();
     for step in plan.faults.iter().flat_map(|fault| &fault.steps) {
         names.insert(step.container.clone());
         if let Op::Impair(packets, _) = &step.apply {
@@ -375,6 +385,11 @@ fn wanted(plan: &Plan) -> BTreeSet<String> {
         }
     }
     names
+}
+
+/// The containers of faults that are about who reaches whom; may repeat.
+fn looked_at(plan: &Plan) -> impl Iterator<Item = &String> {
+    plan.faults.iter().filter_map(|fault| fault.reach.as_ref()).flat_map(|reach| &reach.members)
 }
 
 fn forward_signals(happenings: mpsc::Sender<Happening>) -> Result<tokio::task::JoinHandle<()>> {

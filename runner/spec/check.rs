@@ -7,7 +7,7 @@
 use super::decode::{Located, Mistakes, list_of, nearest};
 use super::names::Names;
 use super::{Experiment, Lab, Phase, Pick, Replicas, Target, TargetLimit, check_requests};
-use crate::error::Span;
+use crate::error::{Problem, Span};
 use crate::fault::SERVICE_PREFIX;
 use crate::units::Duration;
 
@@ -293,7 +293,12 @@ impl Checker<'_> {
             for fault in &phase.faults {
                 let kind = fault.kind();
                 if !self.mistakes.within(fault.span) {
+                    let before = self.mistakes.list.len();
                     kind.check(self.mistakes);
+                    // What is missing stands nowhere: then the fault itself is the place.
+                    let placeless = |problem: &&mut Problem| problem.span == Span::default();
+                    let found = self.mistakes.list.iter_mut().skip(before);
+                    found.filter(placeless).for_each(|problem| problem.span = fault.span);
                 }
                 for aim in kind.aims() {
                     self.known(aim, aim.span, "target", &self.names.targets);

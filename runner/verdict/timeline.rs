@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::agent::wire::Engine;
 use crate::error::Exit;
-use crate::event::{Entry, Event, Evidence, Generator, Measured, Started, SteadyWhy};
+use crate::event::{Entry, Event, Evidence, Generator, Look, Measured, Started, SteadyWhy};
+use crate::fault::reach::Looks;
 use crate::load::record::Stats;
 use crate::slo::search::End;
 use crate::units::Rate;
@@ -75,6 +76,8 @@ pub(super) struct Timeline<'j> {
     pub started: Option<&'j Started>,
     pub phases: Vec<PhaseSpan<'j>>,
     pub steps: BTreeMap<u32, StepFate<'j>>,
+    /// What agents saw of who reaches whom, by fault.
+    pub reach: BTreeMap<&'j str, Looks<'j>>,
     pub intervals: Vec<Interval<'j>>,
     pub steady: Vec<SteadyLook<'j>>,
     pub probes: Vec<(u64, &'j str, Option<bool>)>,
@@ -125,6 +128,14 @@ impl<'j> Timeline<'j> {
             Event::Applied { step, at_ns, .. } => self.step(*step).applied_ns = Some(*at_ns),
             Event::NotApplied { step, why } => self.step(*step).not_applied = Some(why),
             Event::Evidence { step, evidence } => self.step(*step).evidence.push(evidence.clone()),
+            Event::Reach { fault, when, reach } => {
+                let looks = self.reach.entry(fault).or_default();
+                match when {
+                    Look::Before => looks.before = Some(reach),
+                    Look::During => looks.during = Some(reach),
+                    Look::After => looks.after = Some(reach),
+                }
+            }
             Event::Undone { step, at_ns, .. } => {
                 let fate = self.step(*step);
                 fate.undone_ns = Some(*at_ns);

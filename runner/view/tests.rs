@@ -22,6 +22,7 @@ fn plan(names: &str, faults: u32) -> Plan {
             processes: Vec::new(),
         }),
         engine: Some(Engine::Docker),
+        reach: None,
         steps: vec![Step {
             id,
             container: format!("api-{id}{names}"),

@@ -130,6 +130,7 @@ impl Watch {
             Event::Rate { .. }
             | Event::Armed { .. }
             | Event::Evidence { .. }
+            | Event::Reach { .. }
             | Event::Load { .. }
             | Event::Probe { .. }
             | Event::Generator(_)

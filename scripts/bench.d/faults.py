@@ -1,119 +1,19 @@
 #!/usr/bin/env python3
-"""What the agent's delay engine really gives: asked, got, engine. Run by `scripts/bench faults`, as root.
+"""What the agent's packet engines really give: asked, engine, got. Run by `scripts/bench faults`, as root.
 
-Two network namespaces joined by a cable; the release program's agent in one of them, driven over its pipes as
-the runner does. Every figure is the difference that the fault makes against the same exchange without it.
+Names of parts as arguments measure those alone. Every delay is the difference that the fault makes against the
+same exchange without it.
 """
 
-import ctypes
-import json
 import os
-import re
-import selectors
 import socket
 import statistics
-import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 
-RELEASE = os.path.join(os.path.dirname(__file__), "../../target/release/chaos")
-PROGRAM = os.environ.get("CHAOS_PROGRAM", RELEASE)
-# Python does not name these two.
-SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
-NEAR, FAR = "10.78.0.1", "10.78.0.2"
-NAMES = {"near": f"chaos-bench-near-{os.getpid()}", "far": f"chaos-bench-far-{os.getpid()}"}
-
-
-def sh(line):
-    subprocess.run(line, shell=True, check=True)
-
-
-def namespaces():
-    near, far = NAMES["near"], NAMES["far"]
-    for name in (near, far):
-        sh(f"ip netns add {name}")
-    sh(f"ip -n {near} link add eth0 type veth peer name eth0 netns {far}")
-    for name, address in ((near, NEAR), (far, FAR)):
-        sh(f"ip -n {name} addr add {address}/24 dev eth0; ip -n {name} link set eth0 up; ip -n {name} link set lo up")
-
-
-def remove_namespaces():
-    for name in NAMES.values():
-        subprocess.run(f"ip netns del {name}", shell=True, check=False)
-
-
-def setns(descriptor):
-    # os.setns came with Python 3.12 only.
-    if ctypes.CDLL(None, use_errno=True).setns(descriptor, 0) != 0:
-        raise OSError(ctypes.get_errno(), "setns")
-
-
-@contextmanager
-def inside(name):
-    """Sockets made in here belong to the namespace. For the calling thread alone."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    there = os.open(f"/run/netns/{NAMES[name]}", os.O_RDONLY)
-    try:
-        setns(there)
-        yield
-    finally:
-        setns(home)
-        os.close(home)
-        os.close(there)
-
-
-def udp(name, address, port=0):
-    with inside(name):
-        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
-    made.bind((address, port))
-    return made
-
-
-class Agent:
-    def __init__(self):
-        command = ["nsenter", f"--net=/run/netns/{NAMES['near']}", PROGRAM, "inside", "agent"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.hello = json.loads(self.process.stdout.readline())
-        self.id = 0
-
-    def ask(self, kind, **fields):
-        self.id += 1
-        self.process.stdin.write(json.dumps({"id": self.id, "command": {kind: fields}}) + "\n")
-        self.process.stdin.flush()
-        outcome = json.loads(self.process.stdout.readline())["outcome"]
-        if "error" in outcome:
-            raise SystemExit(f"the agent refused: {outcome['error']}")
-        return next(iter(outcome.values()))
-
-    def delay(self, ms, direction="egress", jitter_ms=0, protocol=None):
-        effect = {"delay": {"delay_ns": int(ms * 1e6), "jitter_ns": int(jitter_ms * 1e6),
-                            "distribution": "normal", "correlation": 0.0, "seed": 1}}
-        step = {"step": 0, "direction": direction, "peers": [], "except": [], "ports": [],
-                "protocol": protocol, "effect": effect}
-        engine = self.ask("arm", tag="bench", impairments=[step], engine=None, deadline_ns=int(600e9))["0"]
-        began = time.monotonic()
-        self.ask("fire", steps=[0])
-        self.fire_ms = (time.monotonic() - began) * 1e3
-        return engine
-
-    def undo(self):
-        began = time.monotonic()
-        undone = self.ask("undo", steps=[0])["0"]
-        self.undo_ms = (time.monotonic() - began) * 1e3
-        assert undone["verified"], undone
-        return undone["counters"]
-
-    def peak_rss_mib(self):
-        with open(f"/proc/{self.process.pid}/status") as status:
-            return int(re.search(r"VmHWM:\s+(\d+)", status.read())[1]) / 1024
-
-    def close(self):
-        self.process.stdin.close()
-        assert self.process.wait(10) == 0
+from cable import Agent, FAR, NEAR, blast, inside, namespaces, remove_namespaces, row, udp
+from cable import chances, delays
 
 
 def echo(server, stop):
@@ -157,14 +57,6 @@ def exchanges(count, gap_s=0.002):
     return trips
 
 
-ROWS = []
-
-
-def row(asked, got, engine):
-    ROWS.append((asked, got, engine))
-    print(f"{asked:<44} {engine:<9} {got}", flush=True)
-
-
 def latency(ms, count):
     plain = statistics.median(exchanges(200))
     agent = Agent()
@@ -178,23 +70,6 @@ def latency(ms, count):
            f"{len(trips)}/{count} back; fire {agent.fire_ms:.1f} ms, undo {agent.undo_ms:.1f} ms")
     row(f"{ms} ms, {count} exchanges", got, engine)
     agent.close()
-
-
-def blast(target, rate, seconds, sockets):
-    """Sends numbered datagrams at a steady rate; how many."""
-    with inside("near"):
-        made = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(sockets)]
-    for one in made:
-        one.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 64 << 20)
-        one.connect(target)
-    sent, began = 0, time.monotonic()
-    payload = b"x" * 64
-    while (passed := time.monotonic() - began) < seconds:
-        while sent < passed * rate:
-            made[sent % sockets].send(payload)
-            sent += 1
-        time.sleep(0.0005)
-    return sent, sent / (time.monotonic() - began)
 
 
 def held(rate, ms, seconds=5, direction="egress", jitter_ms=0):
@@ -289,7 +164,10 @@ def main():
         only = sys.argv[1:]
         parts = {
             "latency": lambda: [latency(ms, count) for ms, count in ((200, 1000), (5, 500), (50, 500), (300, 500))],
-            "held": lambda: [held(20_000, 300), held(20_000, 300, jitter_ms=30)],
+            "shape": delays.shapes,
+            "held": lambda: [held(5_000, 50), held(5_000, 300, jitter_ms=30), held(20_000, 300),
+                             held(20_000, 300, jitter_ms=30)],
+            "chances": chances.all_of_them,
             "bulk": lambda: [bulk(0), bulk(50), bulk(50, direction="ingress"), bulk(200)],
         }
         for name, part in parts.items():

@@ -536,3 +536,33 @@ fn jitter_spreads_delays_and_loses_nothing() {
     let counters = agent.read(1);
     assert_eq!((counters.delayed_packets, counters.lost_packets), (Some(200), Some(0)));
 }
+
+#[test]
+fn looks_whom_packets_reach_one_way_at_a_time() {
+    if !may_make_namespaces("looks_whom_packets_reach_one_way_at_a_time") {
+        return;
+    }
+    let pair = Pair::new();
+    let before = pair.near.state();
+    let (mut near, mut far) = (pair.agent(), super::agent_lab::Agent::start(&pair.far));
+    let mut look = |direction: Option<Direction>, effect: Effect| -> [Vec<u32>; 2] {
+        if let Some(direction) = direction {
+            near.impair(&[step(1, direction, effect)]);
+        }
+        let heard = super::agent_lab::look(&mut near, &mut far);
+        if direction.is_some() {
+            assert!(near.undo(&[1])[&1].verified);
+        }
+        heard
+    };
+    // Far's packets to near, over IPv4 and IPv6, and near's to far.
+    assert_eq!(look(None, Effect::Drop), [vec![0, 1], vec![0, 1]]);
+    for effect in [Effect::Drop, Effect::Reset] {
+        assert_eq!(look(Some(Direction::Egress), effect.clone()), [vec![0, 1], vec![]]);
+        assert_eq!(look(Some(Direction::Ingress), effect.clone()), [vec![], vec![0, 1]]);
+        assert_eq!(look(Some(Direction::Both), effect), [const { Vec::<u32>::new() }; 2]);
+    }
+    assert_eq!(look(None, Effect::Drop), [vec![0, 1], vec![0, 1]]);
+    assert_eq!(pair.near.state(), before);
+    assert_eq!(pair.near.shell("ss -Hlnu"), "", "a port stays open");
+}

@@ -11,6 +11,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use chaos::agent::reach::{Aim, Ask, Heard};
 use chaos::agent::task::Task;
 use chaos::agent::wire::{
     self, Delay, Direction, Distribution, Effect, Hello, Impairment, Net, Outcome, Protocol, Reply, Request,
@@ -391,4 +392,31 @@ pub fn filter_cases() -> Vec<Case> {
 
 pub fn net(address: &str, prefix: u8) -> Net {
     Net { addr: address.parse::<IpAddr>().unwrap(), prefix }
+}
+
+/// Has two agents look whom packets reach: the families in which far's got to near, and near's to far. Sent
+/// three times; in a namespace of one cable what was let through has arrived when the next is sent.
+pub fn look(near: &mut Agent, far: &mut Agent) -> [Vec<u32>; 2] {
+    let mut ask = |which: usize, ask: Ask| -> Heard {
+        let agent = if which == 0 { &mut *near } else { &mut *far };
+        match agent.ask(wire::Command::Reach(ask)) {
+            Outcome::Heard(heard) => heard,
+            other => panic!("{other:?}"),
+        }
+    };
+    let ports = [0, 1].map(|which| ask(which, Ask::Open { number: 77 }).ports.map(Option::unwrap));
+    for _ in 0..3 {
+        for (which, addresses) in [(0, FAR), (1, NEAR)] {
+            let aim = |slot: usize| Aim {
+                address: SocketAddr::new(addresses[slot].parse().unwrap(), ports[1 - which][slot]),
+                slot: slot as u32,
+            };
+            ask(which, Ask::Send { from: which as u32, to: vec![aim(0), aim(1)] });
+        }
+    }
+    let heard = [0, 1].map(|which| ask(which, Ask::Listen).from.into_iter().map(|(_, slot)| slot).collect());
+    for which in [0, 1] {
+        assert_eq!(ask(which, Ask::Close), Heard::default());
+    }
+    heard
 }

@@ -109,7 +109,7 @@ fn experiments() -> Vec<PathBuf> {
 }
 
 /// Runs one of the ready experiments as its header says, and looks at what it left.
-async fn ready_experiment(name: &str) {
+pub async fn ready_experiment(name: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments").join(name);
     let header = std::fs::read_to_string(&file).unwrap();
     let expected: i32 = header

@@ -11,7 +11,7 @@
 
 mod filter;
 mod options;
-mod tc;
+pub(super) mod tc;
 
 use std::time::Duration;
 

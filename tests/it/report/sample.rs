@@ -156,6 +156,7 @@ impl Sample {
                 summary: name("packets leaving one-api are held 200ms ± 20ms"),
                 fault,
                 engine: Some(Engine::Nfqueue),
+                reach: None,
                 steps: vec![step],
             }],
             abort: Vec::new(),
@@ -235,6 +236,7 @@ impl Sample {
                     nfqueue: true,
                     nft_redirect: true,
                     conntrack: true,
+                    tbf: true,
                 }),
             },
         );

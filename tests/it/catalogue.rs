@@ -1,0 +1,107 @@
+//! The experiments of the fault catalogue, each run as a user would, and the plan that each comes to.
+
+use std::path::{Path, PathBuf};
+
+use chaos::agent::wire::Kernel;
+use chaos::plan::inventory::Inventory;
+
+use super::run::ready_experiment;
+
+/// One test an experiment, so that they run side by side.
+macro_rules! catalogue {
+    ($($test:ident = $file:literal),* $(,)?) => {
+        const RUN: &[&str] = &[$($file),*];
+        $(#[tokio::test]
+        async fn $test() {
+            ready_experiment(concat!("faults/", $file)).await;
+        })*
+    };
+}
+
+catalogue! {
+    bandwidth_holds = "bandwidth.yaml",
+    bandwidth_fails = "bandwidth-broken.yaml",
+    blackhole_holds = "blackhole.yaml",
+    blackhole_fails = "blackhole-broken.yaml",
+    partition_holds = "partition.yaml",
+    partition_fails = "partition-broken.yaml",
+    corrupt_holds = "corrupt.yaml",
+    corrupt_fails = "corrupt-broken.yaml",
+    duplicate_holds = "duplicate.yaml",
+    duplicate_fails = "duplicate-broken.yaml",
+    dns_holds = "dns.yaml",
+    dns_fails = "dns-broken.yaml",
+    http_holds = "http.yaml",
+    http_fails = "http-broken.yaml",
+    flaky_holds = "flaky.yaml",
+    flaky_fails = "flaky-broken.yaml",
+    loss_holds = "loss.yaml",
+    loss_fails = "loss-broken.yaml",
+    loss_in_bursts_holds = "loss-bursts.yaml",
+    reorder_holds = "reorder.yaml",
+    reorder_fails = "reorder-broken.yaml",
+    reset_holds = "reset.yaml",
+    reset_fails = "reset-broken.yaml",
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/faults")
+}
+
+/// The names of the catalogue's experiments, sorted.
+fn names() -> Vec<String> {
+    let mut names: Vec<_> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".yaml"))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn every_experiment_of_the_catalogue_is_run() {
+    let missing: Vec<_> = names().into_iter().filter(|name| !RUN.contains(&name.as_str())).collect();
+    assert!(missing.is_empty(), "{missing:?} are not run by any test");
+}
+
+/// A kernel that has what every engine needs, but no netem.
+fn kernel() -> Kernel {
+    Kernel {
+        ifb: true,
+        nft: true,
+        nft_owner: true,
+        nft_queue: true,
+        nfqueue: true,
+        nft_redirect: true,
+        conntrack: true,
+        tbf: true,
+        ..Kernel::none()
+    }
+}
+
+#[test]
+fn every_fault_comes_to_its_steps() {
+    for name in names() {
+        let input = chaos::spec::Input {
+            text: std::fs::read_to_string(folder().join(&name)).unwrap(),
+            ..Default::default()
+        };
+        let experiment = chaos::spec::parse(&input).unwrap();
+        let lab = &experiment.lab.as_ref().expect("the catalogue brings its labs").value;
+        let containers = chaos::lab::predicted(lab, &folder()).unwrap();
+        let plan =
+            chaos::plan::build(&experiment, &Inventory { containers, kernel: Some(kernel()) }).unwrap();
+        let text = plan.to_string();
+        // The faults with their steps: what comes before and after is the experiment's own text.
+        let steps: Vec<_> = text
+            .lines()
+            .skip_while(|line| *line != "phases")
+            .take_while(|line| *line != "notes")
+            .filter(|line| line.starts_with("    ") && !line.starts_with("    expects"))
+            .collect();
+        insta::with_settings!({ omit_expression => true }, {
+            insta::assert_snapshot!(format!("steps_of_{}", name.trim_end_matches(".yaml")), steps.join("\n"));
+        });
+    }
+}
