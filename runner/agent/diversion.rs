@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::netlink::Socket;
 use super::nft::redirect::{MAX_PLACES, Origin, Owner, Redirect, mark};
-use super::nft::{self, Batch, FAMILIES, Family, tables::table_prefix};
+use super::nft::{self, Batch, Family, tables::table_prefix};
 use super::wire::Protocol;
 use super::{conntrack, kernel};
 

@@ -108,7 +108,7 @@ impl Batch {
         let (table, priority) = (redirect.name, FIRST_PRIORITY + redirect.place.cast_signed());
         self.hook(family, table, "leave", "nat", libc::NF_INET_LOCAL_OUT, priority);
         self.add_rule(family as u8, table, "leave", |rule| {
-            rule.marked(mark(redirect.place), mark(MAX_PLACES));
+            rule.marked_between(mark(redirect.place), mark(MAX_PLACES));
             rule.verdict(libc::NF_ACCEPT, None);
         });
         self.add_takes(family, "leave", redirect);
@@ -128,7 +128,7 @@ impl Batch {
         if redirect.place > 0 {
             for protocol in redirect.protocols {
                 self.add_rule(family as u8, table, "leave", |rule| {
-                    rule.marked(mark(0), mark(redirect.place - 1));
+                    rule.marked_between(mark(0), mark(redirect.place - 1));
                     rule.take(family, *protocol, redirect.port, redirect.to);
                 });
             }
@@ -164,7 +164,7 @@ impl Batch {
 
 impl Rule<'_> {
     /// Only packets with a mark from `first` to `last`.
-    fn marked(&mut self, first: u32, last: u32) {
+    fn marked_between(&mut self, first: u32, last: u32) {
         self.meta(libc::NFT_META_MARK, 1);
         // Marks are in the machine's order; comparisons go byte by byte.
         self.network_order();
