@@ -13,7 +13,7 @@ import threading
 import time
 
 from cable import Agent, FAR, NEAR, blast, inside, namespaces, remove_namespaces, row, udp
-from cable import chances, delays, proxies
+from cable import chances, delays, proxies, widths
 
 
 def echo(server, stop):
@@ -169,6 +169,7 @@ def main():
                              held(20_000, 300, jitter_ms=30)],
             "chances": chances.all_of_them,
             "proxies": proxies.all_of_them,
+            "widths": widths.measure,
             "bulk": lambda: [bulk(0), bulk(50), bulk(50, direction="ingress"), bulk(200)],
         }
         for name, part in parts.items():
