@@ -3,9 +3,9 @@
 mod it {
     mod agent;
     mod agent_lab;
-    mod dns;
     mod agent_paths;
     mod catalogue;
+    mod dns;
     mod docker;
     mod docker_errors;
     mod http;

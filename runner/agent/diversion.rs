@@ -3,8 +3,11 @@
 //! The rules are [`nft::redirect`](super::nft::redirect)'s. Where the kernel knows owners they vanish with the
 //! agent, and traffic goes straight again.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
 
 use super::netlink::Socket;
 use super::nft::redirect::{MAX_PLACES, Origin, Owner, Redirect, mark};
@@ -167,6 +170,16 @@ pub fn restore(tag: &str) -> Result<u32, String> {
     // A kernel that can't tell had no datagrams led away either.
     let forgotten = conntrack::forget(&socket, |flow| flow.forth.to.port() == DNS_PORT && led_away(flow));
     Ok(removed + forgotten.unwrap_or(0))
+}
+
+/// Where a connection was going before it was led here.
+pub fn meant_for(stream: &TcpStream) -> Option<SocketAddr> {
+    let socket = SockRef::from(stream);
+    let meant = match stream.local_addr().ok()?.ip() {
+        IpAddr::V4(_) => socket.original_dst_v4(),
+        IpAddr::V6(_) => socket.original_dst_v6(),
+    };
+    meant.ok()?.as_socket()
 }
 
 fn loopback(v4: bool) -> IpAddr {

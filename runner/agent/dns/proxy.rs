@@ -1,17 +1,17 @@
 //! The proxy's sockets: queries come in by UDP and TCP, IPv4 and IPv6, all at one port of loopback.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::message::Query;
 use super::resolve::{Resolver, Transport, read_message, write_message};
 use crate::agent::conntrack::{self, Way};
+use crate::agent::diversion::meant_for;
 use crate::agent::netlink::Socket;
 use crate::agent::service::Stopping;
 
@@ -186,16 +186,6 @@ async fn serve_tcp(listener: TcpListener, desk: Desk) {
             drop(permit);
         });
     }
-}
-
-/// Where a connection was going before it was led here.
-pub fn meant_for(stream: &TcpStream) -> Option<SocketAddr> {
-    let socket = SockRef::from(stream);
-    let meant = match stream.local_addr().ok()?.ip() {
-        IpAddr::V4(_) => socket.original_dst_v4(),
-        IpAddr::V6(_) => socket.original_dst_v6(),
-    };
-    meant.ok()?.as_socket()
 }
 
 /// Answers what comes over one connection, each query when its answer is there.

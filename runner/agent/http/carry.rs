@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::server::conn::http1 as server;
 use hyper::service::service_fn;
-use hyper::{Request, client::conn::http1 as client};
+use hyper::{Method, Request, StatusCode, client::conn::http1 as client};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -111,14 +111,20 @@ async fn carry_http(
     let whole = tokio::io::join(std::io::Cursor::new(begun).chain(reading), writing);
     // Requests of one connection come one after the other.
     let sender = Arc::new(Mutex::new(sender));
-    let (told, broke) = (stopping.clone(), Arc::new(AtomicBool::new(false)));
-    let server_broke = Arc::clone(&broke);
+    let (told, seen) = (stopping.clone(), Arc::new(Seen::default()));
+    let (asked, noted) = (Arc::clone(&sender), Arc::clone(&seen));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (exchanger, sender, told) = (Arc::clone(&exchanger), Arc::clone(&sender), told.clone());
-        let broke = Arc::clone(&broke);
+        let (exchanger, sender, told) = (Arc::clone(&exchanger), Arc::clone(&asked), told.clone());
+        let (seen, connects) = (Arc::clone(&noted), *request.method() == Method::CONNECT);
         async move {
             let exchanged = exchanger.exchange(request, &mut *sender.lock().await, told).await;
-            broke.fetch_or(exchanged.is_err(), Ordering::Relaxed);
+            match &exchanged {
+                Err(_) => seen.broke.store(true, Ordering::Relaxed),
+                Ok(answer) if is_upgrade(answer.status(), connects) => {
+                    seen.upgraded.store(true, Ordering::Relaxed);
+                }
+                Ok(_) => {}
+            }
             exchanged
         }
     });
@@ -132,22 +138,42 @@ async fn carry_http(
         .with_upgrades();
     let mut client_side = std::pin::pin!(client_side);
     let server_side = tokio::spawn(server_side.with_upgrades());
-    let mut server_side = std::pin::pin!(server_side);
+    let server_gone = async {
+        // Its end may come before its last answer was heard.
+        let _ = server_side.await;
+        drop(sender.lock().await);
+    };
     let over = tokio::select! {
         _ = client_side.as_mut() => true,
         // The server closed it, after an answer or while it was idle: so do we, in order.
-        _ = server_side.as_mut() => false,
+        () = server_gone => false,
         _ = stopping.wait_for(|stopping| *stopping) => false,
     };
     if !over {
-        client_side.as_mut().graceful_shutdown();
+        if !seen.upgraded.load(Ordering::Relaxed) {
+            client_side.as_mut().graceful_shutdown();
+        }
         // What it breaks by shows on the wire.
         let _ = client_side.as_mut().await;
     }
-    if let (true, Ok(raw)) = (server_broke.load(Ordering::Relaxed), raw) {
+    if let (true, Ok(raw)) = (seen.broke.load(Ordering::Relaxed), raw) {
         // As the server did. Fails only on a connection that is already gone.
         let _ = raw.set_linger(Some(Duration::ZERO));
     }
+}
+
+/// What was seen of the server on one connection.
+#[derive(Debug, Default)]
+struct Seen {
+    /// It broke off without an answer.
+    broke: AtomicBool,
+    /// It agreed to speak something else.
+    upgraded: AtomicBool,
+}
+
+/// True if the answer to a request, one to connect or not, ends the talk in HTTP.
+pub fn is_upgrade(status: StatusCode, connects: bool) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio::time::Instant;
 
 use super::body::{self, Body};
+use super::carry::is_upgrade;
 use crate::agent::account::Account;
 use crate::agent::service::Stopping;
 use crate::agent::task::http::{Edit, Http};
@@ -148,8 +149,7 @@ impl Exchanger {
             (connects || request.headers().contains_key(UPGRADE)).then(|| hyper::upgrade::on(&mut request));
         server.ready().await.map_err(|_| ServerBroke)?;
         let mut response = server.send_request(request).await.map_err(|_| ServerBroke)?;
-        let agreed = response.status() == StatusCode::SWITCHING_PROTOCOLS
-            || (connects && response.status().is_success());
+        let agreed = is_upgrade(response.status(), connects);
         if let Some(client) = upgrade.filter(|_| agreed) {
             self.account.count("upgraded_connections_passed");
             let server = hyper::upgrade::on(&mut response);

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::carry::carry;
 use super::exchange::Exchanger;
-use crate::agent::dns::proxy::meant_for;
+use crate::agent::diversion::meant_for;
 use crate::agent::service::Stopping;
 
 /// Connections at once. Each is two sockets and some kilobytes; more than these wait to be accepted.
