@@ -30,7 +30,7 @@ record! {
         pub answer: Option<Located<FalseAnswer>>,
         /// They are answered with these addresses: IPv4 where that is asked for, IPv6 where that is. Queries for
         /// other records pass.
-        pub addresses: Located<Vec<Located<String>>> = Located { value: Vec::new(), span: crate::error::Span::default() },
+        pub addresses: Vec<Located<String>>,
         /// How much later they are answered.
         pub delay: Located<Duration> = Located { value: Duration::ZERO, span: crate::error::Span::default() },
         /// How many of these queries, drawn for each. A lookup is often two, one for IPv4 and one for IPv6.

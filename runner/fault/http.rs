@@ -41,9 +41,9 @@ record! {
         /// They are answered with this instead of by the server, which does not see them.
         pub abort: Option<Abort>,
         /// Changes to the headers of requests.
-        pub request: HeaderChanges = HeaderChanges { set: Named(Vec::new()), remove: Vec::new() },
+        pub request: Option<HeaderChanges>,
         /// Changes to the headers of answers.
-        pub response: HeaderChanges = HeaderChanges { set: Named(Vec::new()), remove: Vec::new() },
+        pub response: Option<HeaderChanges>,
         /// The body of answers is this text instead.
         pub body: Option<String>,
         /// The body of answers breaks off after this many bytes, and the connection with it. Shorter ones stay whole.
@@ -133,8 +133,8 @@ impl Http {
                 .abort
                 .as_ref()
                 .map(|abort| task::Abort { status: abort.status.value, body: abort.body.clone() }),
-            request: self.request.task(),
-            response: self.response.task(),
+            request: self.request.as_ref().map(HeaderChanges::task).unwrap_or_default(),
+            response: self.response.as_ref().map(HeaderChanges::task).unwrap_or_default(),
             body: self.body.clone(),
             truncate_bytes: self.truncate.as_ref().map(|bytes| bytes.value),
             drip_bytes_per_s: self.drip.as_ref().map(|rate| rate.value),
@@ -219,7 +219,7 @@ impl FaultKind for Http {
                     "write one from 200 to 599, such as `503`",
                 );
             }
-            let after = self.response != HeaderChanges { set: Named(Vec::new()), remove: Vec::new() }
+            let after = self.response.is_some()
                 || self.body.is_some()
                 || self.truncate.is_some()
                 || self.drip.is_some();
@@ -250,7 +250,8 @@ impl FaultKind for Http {
                 check_name(name, mistakes);
             }
         });
-        self.request.check(mistakes);
-        self.response.check(mistakes);
+        for changes in self.request.iter().chain(&self.response) {
+            changes.check(mistakes);
+        }
     }
 }
