@@ -9,9 +9,12 @@ mod act;
 mod attach;
 pub mod elf;
 pub mod endpoint;
+mod exec;
 pub mod image;
+pub mod limits;
 mod look;
 mod make;
+mod network;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -205,6 +208,27 @@ impl Docker {
             storage_driver: info.driver.unwrap_or_default(),
             local: self.endpoint.socket().is_some(),
         })
+    }
+}
+
+impl Docker {
+    /// How far the daemon's wall clock is ahead of ours, and how far that can be wrong, in nanoseconds. A
+    /// daemon on this machine has the same clock.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub async fn clock_ahead(&self) -> Result<(i64, i64)> {
+        if self.endpoint.socket().is_some() {
+            return Ok((0, 0));
+        }
+        let wall_ns = || i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX);
+        let before_ns = wall_ns();
+        let info = bounded("ask Docker for the time", CALL_LIMIT, self.api.info()).await?;
+        let after_ns = wall_ns();
+        let says = info.system_time.and_then(|time| time.parse::<jiff::Timestamp>().ok());
+        let says_ns = says.and_then(|time| i64::try_from(time.as_nanosecond()).ok());
+        let unsure_ns = (after_ns - before_ns) / 2;
+        Ok((says_ns.map_or(0, |says_ns| says_ns - (before_ns + unsure_ns)), unsure_ns))
     }
 }
 

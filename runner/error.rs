@@ -120,6 +120,17 @@ impl Error {
         self
     }
 
+    /// It and its causes in one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        text
+    }
+
     /// The exit code this calls for.
     pub const fn exit(&self) -> Exit {
         match self {

@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::wire::{Counters, Engine, Kernel};
 use crate::error::Exit;
+use crate::fault::found::Cgroup;
 use crate::fault::reach::Reach;
 use crate::load::record::Stats;
 use crate::plan::Plan;
 use crate::slo::search::End;
+use crate::spec::OnRestart;
 use crate::units::Rate;
 
 /// The journal's format, in its first event.
@@ -116,6 +118,16 @@ pub enum Event {
         step: u32,
         /// Why.
         why: String,
+    },
+    /// What a step did went with the processes of its container, which ended.
+    Lapsed {
+        /// The step's number in the plan.
+        step: u32,
+        /// Why.
+        why: String,
+        /// What the experiment wants then: `reapply` is followed by another `applied` once the container runs
+        /// again; with `end` that was all of it.
+        on_restart: OnRestart,
     },
     /// A step could not be taken back.
     Unhealed {
@@ -310,8 +322,38 @@ pub enum Evidence {
     Packets(Counters),
     /// The container's state by Docker's account and the kernel's.
     State(ContainerState),
-    /// The daemon's own event that it sent this signal, by its number.
+    /// The daemon's own event that it sent this signal, by its number, when we had it do so.
     Signalled(String),
+    /// Whether the container is attached to a network.
+    Network {
+        /// The network's name on the daemon.
+        network: String,
+        /// Is it?
+        attached: bool,
+        /// Its addresses there.
+        addresses: Vec<String>,
+    },
+    /// The counters and limits of the container's cgroups.
+    Cgroup(Cgroup),
+    /// The kernel killed a process of the container for lack of memory, by Docker's account.
+    OutOfMemory,
+    /// A command of the user's was run.
+    Ran(Ran),
+}
+
+/// How a command of the user's ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ran {
+    /// The command, as a list of arguments.
+    pub command: Vec<String>,
+    /// Its exit code; nothing: it did not end in time, or by a signal.
+    pub exit_code: Option<i64>,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// The beginning of what it wrote to stdout and stderr, control characters replaced.
+    pub output: String,
+    /// How many bytes it wrote beyond that.
+    pub left_out_bytes: u64,
 }
 
 /// A container's state when it was looked at.
@@ -327,6 +369,9 @@ pub struct ContainerState {
     pub restarts: u64,
     /// When the process now or last running was started, as Docker says it (RFC 3339).
     pub started_at: String,
+    /// True if the kernel killed a process of the last run for lack of memory.
+    #[serde(default)]
+    pub oom_killed: bool,
 }
 
 /// The live stream over the last second.

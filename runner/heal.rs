@@ -14,10 +14,12 @@ use crate::agent::task::{Capability, NET_ADMIN, Place, Task};
 use crate::agent::wire::{Command, Outcome};
 use crate::docker::{AgentSpec, Docker, label};
 use crate::error::{Error, Exit, Result};
-use crate::fault::step::Op;
+use crate::event::{ContainerState, Ran};
+use crate::fault::found::{Limits, Process};
+use crate::fault::step::{Exec, Op, Where};
 use crate::inject::{Link, agent_name};
 use crate::lab;
-use crate::ledger::{Debt, Ledger};
+use crate::ledger::{Debt, HostExec, Ledger};
 
 /// How long a look waits for Docker's account of a container to catch up with what was done to it.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -50,7 +52,70 @@ pub async fn undo(docker: &Docker, run: &str, tag: &str, container: &str, id: &s
             let command = Command::Restore { tag: tag.into(), task: task.clone() };
             by_agent(docker, run, container, id, agent_needs(task), command).await
         }
-        Op::Impair(..) | Op::Inside(_) => Err(Error::new(Exit::Unhealed, format!("`{op}` is not an undo"))),
+        Op::Renew(told) => renew(docker, id, &state, told.as_ref()).await,
+        Op::Reconnect(_, Some(was)) => {
+            docker.reconnect(id, was).await?;
+            Ok(docker.attachment(id, &was.network_id).await?.is_some() || docker.state(id).await?.is_none())
+        }
+        Op::Unlimit(Some(limits)) => unlimit(docker, id, &state, limits).await,
+        Op::Exec(command) => exec(docker, container, id, command).await.map(|_| true),
+        Op::Reconnect(_, None) | Op::Unlimit(None) => {
+            Err(Error::new(Exit::Unhealed, "nobody looked what it was like before"))
+        }
+        Op::Impair(..)
+        | Op::Inside(_)
+        | Op::Beat(_)
+        | Op::Stop(_)
+        | Op::Restart(_)
+        | Op::Remove
+        | Op::Disconnect(_)
+        | Op::Limit(_) => Err(Error::new(Exit::Unhealed, format!("`{op}` is not an undo"))),
+    }
+}
+
+/// Starts a container, anew if the process that was told to end still runs: it may end any time later.
+async fn renew(docker: &Docker, id: &str, state: &ContainerState, told: Option<&Process>) -> Result<bool> {
+    let same = told.is_some_and(|told| told.started_at == state.started_at);
+    if same && state.pid.is_some() {
+        docker.restart(id).await?;
+    } else {
+        docker.start(id).await?;
+    }
+    look(docker, id, |status| status == "running").await
+}
+
+/// Writes limits back. A container that the kernel killed for lack of what we took is started again.
+async fn unlimit(docker: &Docker, id: &str, state: &ContainerState, limits: &Limits) -> Result<bool> {
+    docker.set_limits(id, limits).await?;
+    if limits.memory.is_some() && state.pid.is_none() && state.oom_killed {
+        docker.start(id).await?;
+    }
+    // A container that is gone has no limits either.
+    Ok(docker.has_limits(id, limits).await?.unwrap_or(true))
+}
+
+/// Runs the user's command that takes something back. Nothing to report of one in a container that is gone.
+///
+/// # Errors
+/// It could not be run, or failed, or the container does not run.
+pub async fn exec(docker: &Docker, container: &str, id: &str, command: &Exec) -> Result<Option<Ran>> {
+    let ran = match command.place {
+        Where::Host => crate::exec::on_host(command, container, id).await?,
+        Where::Container => match docker.state(id).await? {
+            None => return Ok(None),
+            Some(state) if state.pid.is_none() => {
+                return Err(Error::new(
+                    Exit::Unhealed,
+                    format!("{container} does not run, so that nothing can be run in it"),
+                )
+                .hint("start it"));
+            }
+            Some(_) => docker.exec(id, command).await?,
+        },
+    };
+    match crate::exec::failure(&ran, command.timeout) {
+        Some(failure) => Err(Error::new(Exit::Unhealed, failure)),
+        None => Ok(Some(ran)),
     }
 }
 
@@ -145,7 +210,9 @@ pub async fn everything(docker: &Docker, ledger: &mut Ledger) -> Vec<Healed> {
             Debt::Lab { keep } => labs.push((key, *keep)),
         }
     }
-    let undone = join_all(by_container.into_values().map(|debts| undo_debts(docker, &run, debts))).await;
+    let host = ledger.host_exec();
+    let undone =
+        join_all(by_container.into_values().map(|debts| undo_debts(docker, &run, host, debts))).await;
     for (keys, lines) in undone {
         if let Err(error) = ledger.settle(&keys) {
             healed.push(Healed { step: None, line: "the ledger".into(), failed: Some(error.to_string()) });
@@ -165,7 +232,12 @@ pub async fn everything(docker: &Docker, ledger: &mut Ledger) -> Vec<Healed> {
     healed
 }
 
-async fn undo_debts(docker: &Docker, run: &str, debts: Vec<(u32, Debt)>) -> (Vec<u32>, Vec<Healed>) {
+async fn undo_debts(
+    docker: &Docker,
+    run: &str,
+    host: HostExec,
+    debts: Vec<(u32, Debt)>,
+) -> (Vec<u32>, Vec<Healed>) {
     let (mut keys, mut lines) = (Vec::new(), Vec::new());
     // One look at a namespace clears every step of the run in it.
     let mut cleared = false;
@@ -173,6 +245,8 @@ async fn undo_debts(docker: &Docker, run: &str, debts: Vec<(u32, Debt)>) -> (Vec
         let Debt::Undo { step, container, id, op, tag } = debt else { continue };
         let failed = if cleared && op == Op::Clear {
             None
+        } else if op.is_on_host() && host == HostExec::Refused {
+            Some("its run was not allowed to run commands on this machine".to_owned())
         } else {
             match undo(docker, run, &tag, &container, &id, &op).await {
                 Ok(true) => None,

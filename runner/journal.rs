@@ -39,7 +39,7 @@ const SYNC_EVERY_NS: u64 = NS_PER_S / 20;
 const KEEP_BUFFER_BYTES: usize = 1 << 20;
 
 /// Every kind of event this version knows, by the word in the `event` field.
-const KINDS: [&str; 26] = [
+const KINDS: [&str; 27] = [
     "started",
     "recovered",
     "lab",
@@ -51,6 +51,7 @@ const KINDS: [&str; 26] = [
     "reach",
     "undone",
     "lost",
+    "lapsed",
     "unhealed",
     "load",
     "rate",
@@ -169,6 +170,7 @@ const fn urgency(event: &Event) -> Urgency {
         | Event::NotApplied { .. }
         | Event::Undone { .. }
         | Event::Lost { .. }
+        | Event::Lapsed { .. }
         | Event::Unhealed { .. }
         | Event::Guard { .. }
         | Event::Interrupted { .. }

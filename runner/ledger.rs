@@ -44,12 +44,34 @@ pub enum Debt {
     },
 }
 
+/// Whether a run may run its user's commands on this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostExec {
+    /// No: what a ledger says without a word on it.
+    #[default]
+    Refused,
+    /// Yes, by `--allow-host-exec`; then so may whoever heals it.
+    Allowed,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    Opened { schema: String, run: String, docker_host: Option<String> },
-    Owed { key: u32, debt: Debt },
-    Settled { key: u32 },
+    Opened {
+        schema: String,
+        run: String,
+        docker_host: Option<String>,
+        #[serde(default)]
+        host_exec: HostExec,
+    },
+    Owed {
+        key: u32,
+        debt: Debt,
+    },
+    Settled {
+        key: u32,
+    },
 }
 
 /// The ledger of a run, held by its lock.
@@ -61,6 +83,7 @@ pub struct Ledger {
     owed: BTreeMap<u32, Debt>,
     next_key: u32,
     docker_host: Option<String>,
+    host_exec: HostExec,
     /// Held until dropped; the kernel lets go of it if we die.
     _lock: File,
 }
@@ -89,7 +112,7 @@ impl Ledger {
     /// Opens a new ledger for `run` and takes its lock.
     ///
     /// Fails if the state directory can't be written, or if the run has one already.
-    pub fn create(state: &Path, run: &str, docker_host: Option<String>) -> Result<Self> {
+    pub fn create(state: &Path, run: &str, docker_host: Option<String>, host_exec: HostExec) -> Result<Self> {
         let folder = run_dir(state, run);
         let failed = |error| {
             Error::environment(format!("could not write the undo ledger in {}", folder.display()))
@@ -112,9 +135,10 @@ impl Ledger {
             owed: BTreeMap::new(),
             next_key: 0,
             docker_host: docker_host.clone(),
+            host_exec,
             _lock: lock,
         };
-        let opened = Line::Opened { schema: SCHEMA.into(), run: run.into(), docker_host };
+        let opened = Line::Opened { schema: SCHEMA.into(), run: run.into(), docker_host, host_exec };
         ledger.append(&[opened])?;
         // The names must survive a power loss as well as the contents do.
         for dir in [folder.as_path(), &runs_dir(state)] {
@@ -131,6 +155,11 @@ impl Ledger {
     /// The daemon the run was made on, as `DOCKER_HOST` had it.
     pub fn docker_host(&self) -> Option<&str> {
         self.docker_host.as_deref()
+    }
+
+    /// Whether the run may run its user's commands on this machine.
+    pub const fn host_exec(&self) -> HostExec {
+        self.host_exec
     }
 
     /// Writes debts down, durably. Their changes may be made once this has returned. Gives one key each.
@@ -263,11 +292,13 @@ fn reopen(folder: &Path, run: &str, lock: File) -> Result<Option<Ledger>> {
         Err(error) => return Err(failed(error)),
     };
     let mut owed = BTreeMap::new();
-    let (mut next_key, mut docker_host, mut torn) = (0, None, false);
+    let (mut next_key, mut docker_host, mut host_exec, mut torn) = (0, None, HostExec::Refused, false);
     for line in BufReader::new(&file).lines() {
         let line = line.map_err(failed)?;
         match serde_json::from_str(&line) {
-            Ok(Line::Opened { docker_host: host, .. }) => docker_host = host,
+            Ok(Line::Opened { docker_host: host, host_exec: exec, .. }) => {
+                (docker_host, host_exec) = (host, exec);
+            }
             Ok(Line::Owed { key, debt }) => {
                 next_key = next_key.max(key + 1);
                 owed.insert(key, debt);
@@ -276,8 +307,16 @@ fn reopen(folder: &Path, run: &str, lock: File) -> Result<Option<Ledger>> {
             Err(_) => torn = true,
         }
     }
-    let mut ledger =
-        Ledger { run: run.into(), folder: folder.into(), file, owed, next_key, docker_host, _lock: lock };
+    let mut ledger = Ledger {
+        run: run.into(),
+        folder: folder.into(),
+        file,
+        owed,
+        next_key,
+        docker_host,
+        host_exec,
+        _lock: lock,
+    };
     if torn {
         // What we append must not grow onto the torn line. A disk too full for that must not stop healing.
         let _ = ledger.file.write_all(b"\n");
@@ -306,7 +345,7 @@ mod tests {
     #[test]
     fn a_dead_run_owes_what_was_not_settled_latest_first() {
         let state = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::create(state.path(), "r1", None).unwrap();
+        let mut ledger = Ledger::create(state.path(), "r1", None, HostExec::Refused).unwrap();
         let keys = ledger.owe([debt(0), debt(1), debt(2)]).unwrap();
         ledger.settle(&keys[1..2]).unwrap();
         assert!(dead_runs(state.path()).unwrap().is_empty(), "its runner still lives");
@@ -318,7 +357,7 @@ mod tests {
     #[test]
     fn a_settled_ledger_leaves_no_trace() {
         let state = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::create(state.path(), "r1", None).unwrap();
+        let mut ledger = Ledger::create(state.path(), "r1", None, HostExec::Refused).unwrap();
         let keys = ledger.owe([debt(0)]).unwrap();
         ledger.settle(&keys).unwrap();
         assert!(ledger.close().unwrap());
@@ -329,7 +368,7 @@ mod tests {
     #[test]
     fn a_torn_last_line_is_passed_over_at_every_length() {
         let state = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::create(state.path(), "r1", None).unwrap();
+        let mut ledger = Ledger::create(state.path(), "r1", None, HostExec::Refused).unwrap();
         ledger.owe([debt(0)]).unwrap();
         let path = run_dir(state.path(), "r1").join("ledger.jsonl");
         let whole = fs::read(&path).unwrap();
@@ -349,7 +388,7 @@ mod tests {
     #[test]
     fn two_runs_of_one_name_are_refused() {
         let state = tempfile::tempdir().unwrap();
-        let _first = Ledger::create(state.path(), "r1", None).unwrap();
-        assert!(Ledger::create(state.path(), "r1", None).is_err());
+        let _first = Ledger::create(state.path(), "r1", None, HostExec::Refused).unwrap();
+        assert!(Ledger::create(state.path(), "r1", None, HostExec::Refused).is_err());
     }
 }

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod docker;
 pub mod error;
 pub mod event;
+pub mod exec;
 pub mod fault;
 pub mod heal;
 pub mod hlog;

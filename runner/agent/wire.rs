@@ -102,6 +102,8 @@ choice! {
         Tbf = "tbf",
         /// Docker's API.
         Docker = "docker",
+        /// A command on the machine that `chaos` runs on.
+        Host = "host",
         /// Our agent, beside the target's own processes.
         Agent = "agent",
     }

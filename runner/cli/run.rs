@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Exit, Result};
+use crate::ledger::HostExec;
 use crate::view::{Mode, View, ink_for};
 
 /// Arguments of `chaos run`.
@@ -19,6 +20,9 @@ pub struct Args {
     /// Leave the lab up when the run is over.
     #[arg(long)]
     keep: bool,
+    /// Let the experiment's `exec` faults run their commands on this machine, as the user who runs this.
+    #[arg(long)]
+    allow_host_exec: bool,
     /// Print nothing but the final summary and errors.
     #[arg(long, short, conflicts_with = "json_events")]
     quiet: bool,
@@ -42,6 +46,7 @@ pub fn run(args: Args) -> Result<Exit> {
         command: command_line(),
         out: args.out,
         keep: args.keep,
+        host_exec: if args.allow_host_exec { HostExec::Allowed } else { HostExec::Refused },
         setup: args.setup.setup(),
         view: View::for_terminal(mode),
     };

@@ -113,7 +113,7 @@ impl Docker {
 
     pub(super) async fn inspect(&self, id: &str) -> Result<Option<api::ContainerInspectResponse>> {
         let call = self.api.inspect_container(id, None::<query::InspectContainerOptions>);
-        absent_is_none(bounded(format_args!("look at container {}", short(id)), CALL_LIMIT, call).await)
+        absent_is_none(bounded(format!("look at container {}", short(id)), CALL_LIMIT, call).await)
     }
 
     /// A container's state; nothing if it does not exist.
@@ -130,6 +130,7 @@ impl Docker {
                 exit_code: state.exit_code.filter(|_| !runs),
                 restarts: container.restart_count.and_then(|count| count.try_into().ok()).unwrap_or_default(),
                 started_at: state.started_at.unwrap_or_default(),
+                oom_killed: state.oom_killed.unwrap_or_default(),
             }
         }))
     }
@@ -328,7 +329,7 @@ fn short_name(labels: &BTreeMap<String, String>) -> Option<String> {
 }
 
 /// A network's name as the lab's experiments use it; outside labs as it is.
-fn short_network(name: String, labels: &BTreeMap<String, String>) -> String {
+pub(super) fn short_network(name: String, labels: &BTreeMap<String, String>) -> String {
     if labels.get(label::ROLE).is_none_or(|role| role != label::ROLE_LAB) {
         return name;
     }

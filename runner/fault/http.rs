@@ -3,7 +3,7 @@
 use super::step::Op;
 use super::{Cast, Change, FaultKind};
 use crate::agent::task::Task;
-use crate::agent::task::http::{self as task, Http as HttpTask};
+use crate::agent::task::http::{self as task, Http};
 use crate::agent::wire::{Engine, Kernel};
 use crate::error::Span;
 use crate::event::Evidence;
@@ -22,7 +22,7 @@ record! {
     /// given; several add up, and `abort` leaves the server out. HTTP/1 only: TLS and HTTP/2 pass through
     /// untouched and are counted. Connections that exist keep going straight; those of the proxy end when the fault
     /// does. The server sees them come from the container's own address.
-    pub struct Http ("http") {
+    pub struct HttpFault ("http") {
         /// The target, which is the server.
         pub on: Located<String>,
         /// The port that it listens on, inside the container.
@@ -119,9 +119,9 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))
 }
 
-impl Http {
-    fn task(&self, seed: u64) -> HttpTask {
-        HttpTask {
+impl HttpFault {
+    fn task(&self, seed: u64) -> Http {
+        Http {
             port: self.port.value,
             methods: self.methods.iter().map(|method| method.value.clone()).collect(),
             paths: self.paths.clone(),
@@ -142,7 +142,7 @@ impl Http {
     }
 }
 
-impl FaultKind for Http {
+impl FaultKind for HttpFault {
     fn aims(&self) -> Vec<&Located<String>> {
         vec![&self.on]
     }

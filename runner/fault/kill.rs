@@ -1,18 +1,14 @@
-//! `kill`: the container's first process gets a signal.
+//! `kill`: the container's first process gets a signal, once or again and again.
 
-use super::step::Op;
-use super::{Cast, Change, FaultKind};
+use super::signal;
+use super::step::{AfterBeat, Beat, Op};
+use super::{Cast, Change, FaultKind, replaced};
 use crate::agent::wire::{Engine, Kernel};
 use crate::event::Evidence;
 use crate::record;
 use crate::spec::Located;
-use crate::spec::decode::{Mistakes, list_of, nearest};
-
-/// The signals that Docker takes by name.
-const SIGNALS: [&str; 12] = [
-    "SIGKILL", "SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGABRT", "SIGUSR1", "SIGUSR2", "SIGSTOP",
-    "SIGCONT", "SIGSEGV", "SIGPIPE",
-];
+use crate::spec::decode::Mistakes;
+use crate::units::Duration;
 
 record! {
     /// Sends a signal to the first process of the target, through Docker's API. Docker takes that for a
@@ -22,8 +18,28 @@ record! {
         pub on: Located<String>,
         /// The signal's name.
         pub signal: Located<String> = Located { value: "SIGKILL".into(), span: crate::error::Span::default() },
-        /// Start the container again when the phase ends. Without it the kill is irreversible.
+        /// Start the container again when the phase ends; with `every`, as soon as the signal ended it.
+        /// Without it a signal that ends the container is irreversible.
         pub restart: bool = false,
+        /// Send the signal again whenever this much time has passed, 100ms or more, for as long as the phase
+        /// lasts: a crash loop with `restart: true`. A container that does not run when the time has come is
+        /// passed over.
+        pub every: Option<Located<Duration>>,
+    }
+}
+
+/// More often than this, and a container that is started again has no time to run.
+const SHORTEST_BEAT: Duration = Duration::from_ms(100);
+
+impl Kill {
+    fn undo(&self) -> Option<Op> {
+        match self.signal.value.as_str() {
+            // A stopped process runs on by a signal, not by a start.
+            "SIGSTOP" => Some(Op::Kill("SIGCONT".into())),
+            // One that was asked to end may do so long after the phase: it is replaced if it has not.
+            name if signal::asks_to_end(name) => self.restart.then_some(Op::Renew(None)),
+            _ => self.restart.then_some(Op::Start),
+        }
     }
 }
 
@@ -33,18 +49,21 @@ impl FaultKind for Kill {
     }
 
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change> {
-        cast.containers(&self.on)
-            .iter()
-            .map(|container| Change {
-                container: container.clone(),
-                apply: Op::Kill(self.signal.value.clone()),
-                undo: match self.signal.value.as_str() {
-                    // A stopped process runs on by a signal, not by a start.
-                    "SIGSTOP" => Some(Op::Kill("SIGCONT".into())),
-                    _ => self.restart.then_some(Op::Start),
-                },
-            })
-            .collect()
+        let signal = self.signal.value.clone();
+        let apply = match &self.every {
+            None => Op::Kill(signal),
+            Some(every) => Op::Beat(Beat {
+                signal,
+                every: every.value,
+                then: if self.restart { AfterBeat::Start } else { AfterBeat::Leave },
+            }),
+        };
+        let change = |container: &String| Change {
+            container: container.clone(),
+            apply: apply.clone(),
+            undo: self.undo(),
+        };
+        cast.containers(&self.on).iter().map(change).collect()
     }
 
     fn engine(&self, _: &Kernel) -> Option<Engine> {
@@ -52,43 +71,29 @@ impl FaultKind for Kill {
     }
 
     fn summary(&self) -> String {
-        let after = if self.restart { ", started again after" } else { ", not started again" };
+        let after = match (&self.every, self.restart) {
+            (None, true) => ", started again after".to_owned(),
+            (None, false) => ", not started again".to_owned(),
+            (Some(every), true) => format!(" every {}, started again each time", every.value),
+            (Some(every), false) => format!(" every {}", every.value),
+        };
         format!("{} gets {}{after}", self.on.value, self.signal.value)
     }
 
     fn proven(&self, evidence: &[Evidence]) -> bool {
         // A signal that need not end a process is proven by its delivery.
         let delivered = evidence.iter().any(|seen| matches!(seen, Evidence::Signalled(_)));
-        if delivered && self.signal.value != "SIGKILL" {
-            return true;
-        }
-        // The states before and after: gone, or another process, or restarted meanwhile.
-        let states: Vec<_> = evidence
-            .iter()
-            .filter_map(|seen| match seen {
-                Evidence::State(state) => Some(state),
-                Evidence::Packets(_) | Evidence::Signalled(_) => None,
-            })
-            .collect();
-        match states.as_slice() {
-            [before, .., after] => {
-                before.pid.is_some() && (before.pid != after.pid || before.started_at != after.started_at)
-            }
-            _ => false,
-        }
+        delivered && self.signal.value != "SIGKILL" || replaced(evidence)
     }
 
     fn check(&self, mistakes: &mut Mistakes) {
-        if !SIGNALS.contains(&self.signal.as_str()) {
-            // A number is no misspelt name.
-            let named = self.signal.parse::<u8>().is_err();
-            let upper = self.signal.to_uppercase();
-            let full = format!("SIG{}", upper.trim_start_matches("SIG"));
-            let hint = nearest(&full, &SIGNALS).filter(|_| named).map_or_else(
-                || format!("one of {}", list_of(&SIGNALS)),
-                |near| format!("did you mean `{near}`?"),
+        signal::check(&self.signal, mistakes);
+        if let Some(every) = self.every.as_ref().filter(|every| every.value < SHORTEST_BEAT) {
+            mistakes.add(
+                every.span,
+                format!("`every` must be at least {SHORTEST_BEAT}, got `{}`", every.value),
+                "write a duration such as `5s`",
             );
-            mistakes.add(self.signal.span, format!("unknown signal: `{}`", self.signal.value), hint);
         }
     }
 }

@@ -7,21 +7,31 @@
 pub mod bandwidth;
 pub mod blackhole;
 pub mod corrupt;
+pub mod cpu;
+pub mod disconnect;
 pub mod dns;
 pub mod duplicate;
+pub mod exec;
 pub mod flaky;
+pub mod found;
 pub mod http;
 pub mod kill;
 pub mod latency;
 pub mod loss;
+pub mod memory;
 pub mod packets;
 pub mod partition;
 pub mod pause;
+pub mod processes;
 pub mod reach;
+pub mod remove;
 pub mod reorder;
 pub mod reset;
+pub mod restart;
 pub mod shape;
+pub mod signal;
 pub mod step;
+pub mod stop;
 
 use crate::agent::wire::{Engine, Kernel};
 use crate::error::Span;
@@ -110,6 +120,28 @@ pub struct Change {
     pub apply: Op,
     /// What takes it back; nothing where it is irreversible.
     pub undo: Option<Op>,
+}
+
+/// True if the states seen, the first of them from before, show that the container's process of then is gone:
+/// ended, or replaced by another.
+fn replaced(evidence: &[Evidence]) -> bool {
+    let mut states = evidence.iter().filter_map(|seen| match seen {
+        Evidence::State(state) => Some(state),
+        _ => None,
+    });
+    let Some(before) = states.next().filter(|before| before.pid.is_some()) else { return false };
+    states.any(|after| before.pid != after.pid || before.started_at != after.started_at)
+}
+
+/// What was seen of the container's cgroups; the first is from before.
+fn cgroups(evidence: &[Evidence]) -> Vec<&found::Cgroup> {
+    evidence
+        .iter()
+        .filter_map(|seen| match seen {
+            Evidence::Cgroup(cgroup) => Some(cgroup),
+            _ => None,
+        })
+        .collect()
 }
 
 /// What precedes the name of a service among peers.
@@ -203,8 +235,24 @@ catalogue! {
     Kill(kill::Kill) = "kill",
     /// Every process of the container is frozen.
     Pause(pause::Pause) = "pause",
+    /// The container is stopped, and started again at the end.
+    Stop(stop::Stop) = "stop",
+    /// The container is stopped and started again at once.
+    Restart(restart::Restart) = "restart",
+    /// The container is removed for good.
+    Remove(remove::Remove) = "remove",
+    /// The container is detached from a network.
+    Disconnect(disconnect::Disconnect) = "disconnect",
+    /// The container has less CPU.
+    Cpu(cpu::Cpu) = "cpu",
+    /// The container has less memory.
+    Memory(memory::Memory) = "memory",
+    /// The container may have fewer processes and threads.
+    Processes(processes::Processes) = "processes",
+    /// A command of your own, and one that takes it back.
+    Exec(exec::Exec) = "exec",
     /// Names don't resolve, resolve late, or to somewhere else.
     Dns(dns::Dns) = "dns",
     /// HTTP requests fail, wait, or come with other headers or bodies.
-    Http(http::Http) = "http",
+    Http(http::HttpFault) = "http",
 }

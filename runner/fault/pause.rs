@@ -56,7 +56,7 @@ impl FaultKind for Pause {
         evidence.iter().any(|seen| match seen {
             Evidence::State(state) => state.status == "paused",
             Evidence::Packets(counters) => counters.counted.get("stopped_processes").is_some_and(|n| *n > 0),
-            Evidence::Signalled(_) => false,
+            _ => false,
         })
     }
 }

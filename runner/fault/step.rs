@@ -6,8 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::found::{Endpoint, Limits, Process};
 use crate::agent::task::{Place, Task};
 use crate::agent::wire::{Direction, Effect, Protocol};
+use crate::choice;
+use crate::spec::amount::{CpuAmount, MemoryAmount};
+use crate::units::Duration;
 
 /// One reversible change to one container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,8 +44,118 @@ pub enum Op {
     Unpause,
     /// Send a signal to the container's first process.
     Kill(String),
+    /// Send a signal again and again.
+    Beat(Beat),
     /// Start the container if it does not run.
     Start,
+    /// Send the container's own stop signal, and SIGKILL to what still runs this much later.
+    Stop(Duration),
+    /// The same, and start it again.
+    Restart(Duration),
+    /// Start the container if it does not run. If this process, which was told to end, still runs: replace it.
+    Renew(Option<Process>),
+    /// Remove the container.
+    Remove,
+    /// Detach the container from this network, as plans name it.
+    Disconnect(String),
+    /// Attach the container to this network as it was attached when found.
+    Reconnect(String, Option<Box<Endpoint>>),
+    /// Lower a limit of the container.
+    Limit(Limit),
+    /// Write back a limit as it was found.
+    Unlimit(Option<Limits>),
+    /// Run a command of the user's.
+    Exec(Exec),
+}
+
+/// A signal that is sent again and again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Its name.
+    pub signal: String,
+    /// How long after the last one.
+    pub every: Duration,
+    /// What becomes of a container that it ended.
+    pub then: AfterBeat,
+}
+
+choice! {
+    /// What becomes of a container that a repeated signal ended.
+    pub enum AfterBeat ("after a repeated signal") {
+        /// It stays as it is.
+        Leave = "leave",
+        /// It is started again at once.
+        Start = "start",
+    }
+}
+
+/// A limit to be lowered. What it was is known only when it is found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// The CPU it may use.
+    Cpu(CpuAmount),
+    /// The memory it may use.
+    Memory(MemoryAmount, BelowUse),
+    /// The processes and threads it may have.
+    Processes(u32),
+}
+
+choice! {
+    /// Whether a memory limit may be lower than what is in use.
+    pub enum BelowUse ("limit below use") {
+        /// No: that would kill processes at once.
+        Refuse = "refuse",
+        /// Yes.
+        Allow = "allow",
+    }
+}
+
+/// A command of the user's, as a list of arguments: no shell reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// Where it runs.
+    pub place: Where,
+    /// The program and its arguments; not empty.
+    pub command: Vec<String>,
+    /// In a container: the user it runs as; nothing: the container's own.
+    pub user: Option<String>,
+    /// It fails if it takes longer.
+    pub timeout: Duration,
+}
+
+choice! {
+    /// Where a user's command runs.
+    pub enum Where ("place") {
+        /// In the target, through Docker.
+        Container = "container",
+        /// On the machine that `chaos` runs on. Only with `--allow-host-exec`.
+        Host = "host",
+    }
+}
+
+impl Op {
+    /// True if what it did is gone once the container's processes are, so that a container that was started
+    /// anew is without it.
+    pub const fn ends_with_processes(&self) -> bool {
+        matches!(
+            self,
+            Self::Impair(..)
+                | Self::Inside(_)
+                | Self::Pause
+                | Self::Exec(Exec { place: Where::Container, .. })
+        )
+    }
+
+    /// True if it ends the container's processes itself.
+    pub const fn ends_processes(&self) -> bool {
+        matches!(self, Self::Kill(_) | Self::Beat(_) | Self::Stop(_) | Self::Restart(_) | Self::Remove)
+    }
+
+    /// True if it runs a command on this machine.
+    pub const fn is_on_host(&self) -> bool {
+        matches!(self, Self::Exec(Exec { place: Where::Host, .. }))
+    }
 }
 
 impl Op {
@@ -50,7 +164,7 @@ impl Op {
         match self {
             Self::Impair(..) | Self::Clear => Some(Place::Network),
             Self::Inside(task) | Self::Restore(task) => Some(task.kind().place()),
-            Self::Pause | Self::Unpause | Self::Kill(_) | Self::Start => None,
+            _ => None,
         }
     }
 }

@@ -4,8 +4,11 @@
 //! [`Op`]s. Network steps go to one agent per container, everything else to Docker. The caller has written
 //! what is owed to the ledger before it calls [`Injector::fire`], without exception.
 
+mod docker;
 mod link;
 mod reach;
+mod sent;
+mod underway;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,7 +22,7 @@ use crate::agent::wire::{Command, Engine, Impairment, Kernel, Net, Outcome};
 use crate::clock::Clock;
 use crate::docker::{AgentSpec, Docker, full_name};
 use crate::error::{Error, Exit, Result};
-use crate::event::{ContainerState, Evidence};
+use crate::event::Evidence;
 use crate::fault::step::{Op, Packets, Peer, Step};
 use crate::heal;
 use crate::units::Duration;
@@ -44,6 +47,13 @@ pub enum News {
     Expired {
         /// Step numbers.
         steps: Vec<u32>,
+    },
+    /// A step that goes on after it was fired could not.
+    Failed {
+        /// The step's number.
+        step: u32,
+        /// Why.
+        why: String,
     },
 }
 
@@ -74,8 +84,8 @@ pub struct Applied {
     pub step: u32,
     /// Since when it is in effect, on the run's clock; or why it is not.
     pub at: Result<u64>,
-    /// The container's state just before, for steps that Docker carries out.
-    pub before: Option<ContainerState>,
+    /// What was seen of the container just before, or of the user's command.
+    pub seen: Option<Evidence>,
     /// False if the container was left alone: it was not as we found it when arming.
     pub touched: bool,
 }
@@ -104,6 +114,10 @@ pub struct Injector {
     steps: BTreeMap<Post, Vec<Step>>,
     deadline: Duration,
     news: mpsc::Sender<News>,
+    /// What was found of the containers of steps that Docker carries out.
+    found: BTreeMap<u32, docker::Found>,
+    underway: underway::Underway,
+    sent: sent::Sent,
 }
 
 /// Which container an agent sits beside, and what it shares with it.
@@ -150,7 +164,16 @@ impl Injector {
             steps: BTreeMap::new(),
             deadline,
             news,
+            found: BTreeMap::new(),
+            underway: underway::Underway::default(),
+            sent: sent::Sent::default(),
         }
+    }
+
+    /// The same, for a daemon whose wall clock is so far ahead of ours, give or take so much, in nanoseconds.
+    #[must_use]
+    pub fn with_daemon_clock(self, ahead_ns: i64, unsure_ns: i64) -> Self {
+        Self { sent: sent::Sent::by(ahead_ns, unsure_ns), ..self }
     }
 
     /// The daemon's id of a container.
@@ -169,6 +192,12 @@ impl Injector {
     /// The plan's name of the container with this id.
     pub fn name_of(&self, id: &str) -> Option<&str> {
         self.bound.iter().find(|(_, bound)| bound.id == id).map(|(name, _)| name.as_str())
+    }
+
+    /// True unless a look says that the container does not run.
+    pub async fn runs(&self, container: &str) -> bool {
+        let Ok(id) = self.id(container) else { return false };
+        self.docker.state(id).await.is_ok_and(|state| state.is_some_and(|state| state.pid.is_some()))
     }
 
     /// Notes that a container started anew: its agent must be replaced before it is used again.
@@ -190,42 +219,18 @@ impl Injector {
             if let Some(post) = post(step) {
                 self.steps.entry(post).or_default().push((*step).clone());
             } else {
-                self.check_untouched(step).await?;
+                self.check_untouched(&step.container).await?;
                 self.check_startable(step).await?;
-                armed.push(ArmedStep { step: step.id, engine: Engine::Docker, kernel: None });
+                // Looked at again before it is fired; what can't be done is known before anything is broken.
+                self.find(&[*step]).await?;
+                let engine = if step.apply.is_on_host() { Engine::Host } else { Engine::Docker };
+                armed.push(ArmedStep { step: step.id, engine, kernel: None });
             }
         }
         let posts: Vec<Post> = self.steps.keys().cloned().collect();
         armed.extend(self.arm_agents(&posts).await?);
         armed.sort_by_key(|armed| armed.step);
         Ok(armed)
-    }
-
-    /// The container's state. One that someone else paused or stopped must be left as it was, so it can't be
-    /// a target.
-    async fn check_untouched(&self, step: &Step) -> Result<ContainerState> {
-        let state = self.docker.state(self.id(&step.container)?).await?;
-        match state {
-            Some(state) if state.status == "running" => Ok(state),
-            Some(state) => Err(Error::environment(format!(
-                "container {} is {} before anything was done to it",
-                step.container, state.status
-            ))
-            .hint("bring it to `running` first, or choose another target")),
-            None => Err(Error::environment(format!("container {} is not there any more", step.container))),
-        }
-    }
-
-    /// What is started again must outlive its end.
-    async fn check_startable(&self, step: &Step) -> Result<()> {
-        if step.undo == Some(Op::Start) && self.docker.goes_when_it_stops(self.id(&step.container)?).await? {
-            return Err(Error::environment(format!(
-                "container {} can't be started again: Docker removes it as soon as it stops (`--rm`)",
-                step.container
-            ))
-            .hint("run it without `--rm`, or leave out `restart: true`"));
-        }
-        Ok(())
     }
 
     async fn arm_agents(&mut self, posts: &[Post]) -> Result<Vec<ArmedStep>> {
@@ -364,10 +369,14 @@ impl Injector {
             }
         }
         let agents = join_all(by_post.into_iter().map(|(post, ids)| self.fire_agent(post, ids)));
+        let mut by_docker = BTreeMap::<&str, Vec<&Step>>::new();
+        for step in steps.iter().filter(|step| post(step).is_none()) {
+            by_docker.entry(&step.container).or_default().push(step);
+        }
         let docker =
-            join_all(steps.iter().filter(|step| post(step).is_none()).map(|step| self.fire_docker(step)));
+            join_all(by_docker.into_iter().map(|(container, steps)| self.fire_docker(container, steps)));
         let (agents, docker) = tokio::join!(agents, docker);
-        let mut applied: Vec<_> = agents.into_iter().flatten().chain(docker).collect();
+        let mut applied: Vec<_> = agents.into_iter().chain(docker).flatten().collect();
         applied.sort_by_key(|applied| steps.iter().position(|step| step.id == applied.step));
         applied
     }
@@ -392,32 +401,9 @@ impl Injector {
                     Ok((_, other)) => Err(surprise(other)),
                     Err(why) => Err(Error::environment(why.clone())),
                 };
-                Applied { step, at, before: None, touched: true }
+                Applied { step, at, seen: None, touched: true }
             })
             .collect()
-    }
-
-    async fn fire_docker(&self, step: &Step) -> Applied {
-        let before = match self.check_untouched(step).await {
-            Ok(before) => before,
-            Err(error) => return Applied { step: step.id, at: Err(error), before: None, touched: false },
-        };
-        let attempt = async {
-            let id = self.id(&step.container)?;
-            match &step.apply {
-                Op::Pause => self.docker.pause(id).await?,
-                Op::Kill(signal) => self.docker.kill(id, signal).await?,
-                Op::Impair(..) | Op::Clear | Op::Inside(_) | Op::Restore(_) | Op::Unpause | Op::Start => {
-                    heal::undo(&self.docker, &self.run, &self.tag, &step.container, id, &step.apply)
-                        .await
-                        .map(drop)?;
-                }
-            }
-            Ok(self.clock.now_ns())
-        };
-        let at = attempt.await;
-        let before = at.is_ok().then_some(before);
-        Applied { step: step.id, at, before, touched: true }
     }
 
     /// What can be seen of steps in effect, one answer each where there is one.
@@ -429,7 +415,7 @@ impl Injector {
                     _ => return None,
                 }
             } else {
-                Evidence::State(self.docker.state(self.id(&step.container).ok()?).await.ok()??)
+                self.look_by_docker(step).await?
             };
             Some((step.id, evidence))
         });
@@ -510,17 +496,6 @@ impl Injector {
             whole &= heal::undo(&self.docker, &self.run, &self.tag, container, id, undo).await?;
         }
         Ok(whole)
-    }
-
-    async fn take_back_by_docker(&self, step: &Step) -> TakenBack {
-        let result = match (&step.undo, self.id(&step.container)) {
-            (Some(undo), Ok(id)) => heal::undo(&self.docker, &self.run, &self.tag, &step.container, id, undo)
-                .await
-                .map(|verified| (self.clock.now_ns(), verified)),
-            (None, _) => Ok((self.clock.now_ns(), true)),
-            (_, Err(error)) => Err(error),
-        };
-        TakenBack { step: step.id, result, evidence: None }
     }
 
     /// Ends every agent; each undoes whatever is left of its own accord.

@@ -181,6 +181,7 @@ impl<'e> Builder<'e> {
                 until_steady: phase.until.is_some(),
                 find_rate: phase.find_rate.as_ref().map(|search| search.value.clone()),
                 faults: (first_fault..faults.len()).collect(),
+                on_restart: phase.on_restart,
             });
             starts = starts + phase.longest();
         }
@@ -260,7 +261,26 @@ impl<'e> Builder<'e> {
         if step.apply.place() == Some(Place::Network) {
             self.check_network(fault, &container.name);
         }
-        if let (Op::Kill(_), None) = (&step.apply, &step.undo) {
+        if let Op::Disconnect(network) = &step.apply
+            && !container.networks.contains(network)
+        {
+            let message = format!("{} is not attached to a network `{network}`", container.name);
+            let hint = match container.networks.as_slice() {
+                [] => "it is attached to none".to_owned(),
+                networks => format!("it is attached to: {}", networks.join(", ")),
+            };
+            self.refuse(Exit::Environment, fault.span, message, hint);
+        }
+        if step.apply.is_on_host() {
+            self.note(format!(
+                "{} runs a command on this machine: `chaos run` needs --allow-host-exec",
+                fault.word()
+            ));
+        }
+        if matches!(step.apply, Op::Remove) {
+            self.note(format!("{} is removed, and nothing brings it back", container.name));
+        }
+        if let (Op::Kill(_) | Op::Beat(_), None) = (&step.apply, &step.undo) {
             let note = match container.restart_policy.as_str() {
                 "" | "no" => format!(
                     "{} stays as the signal leaves it: add `restart: true` to start it again",
@@ -271,9 +291,13 @@ impl<'e> Builder<'e> {
                     container.name
                 ),
             };
-            if !self.notes.contains(&note) {
-                self.notes.push(note);
-            }
+            self.note(note);
+        }
+    }
+
+    fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
         }
     }
 

@@ -8,6 +8,7 @@ mod build;
 pub mod inventory;
 mod render;
 mod select;
+mod words;
 
 pub use build::{Refusal, build};
 
@@ -20,7 +21,7 @@ use crate::fault::reach::Reach;
 use crate::fault::step::Step;
 use crate::spec::decode::Named;
 use crate::spec::expr::{Check, Condition};
-use crate::spec::{FindRate, Lab, Limits, Load, Located, Slo, Steady};
+use crate::spec::{FindRate, Lab, Limits, Load, Located, OnRestart, Slo, Steady};
 use crate::units::Duration;
 
 /// What a run will do. Saved whole in the journal's first event: verdict and reports need nothing else.
@@ -101,6 +102,14 @@ pub struct PhasePlan {
     pub find_rate: Option<FindRate>,
     /// Its faults, as indices into [`Plan::faults`].
     pub faults: Vec<usize>,
+    /// What becomes of them on a container that is started anew.
+    #[serde(default = "reapply")]
+    pub on_restart: OnRestart,
+}
+
+/// What plans made before there was a choice meant.
+const fn reapply() -> OnRestart {
+    OnRestart::Reapply
 }
 
 /// A fault with its steps.

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::{FaultPlan, LoadPlan, Plan};
 use crate::agent::wire::{Chance, Delay, Effect, Loss};
-use crate::fault::step::{Op, Packets, Peer};
+use crate::fault::step::{AfterBeat, Beat, Op, Packets, Peer};
 use crate::spec::BitRate;
 use crate::spec::FindRate;
 use crate::units::{Duration, Ratio};
@@ -109,6 +109,28 @@ impl fmt::Display for Op {
             Self::Unpause => f.write_str("let every process go on"),
             Self::Kill(signal) => write!(f, "send {signal} to the first process"),
             Self::Start => f.write_str("start the container"),
+            Self::Beat(Beat { signal, every, then }) => {
+                write!(f, "send {signal} to the first process every {every}")?;
+                match then {
+                    AfterBeat::Leave => Ok(()),
+                    AfterBeat::Start => f.write_str(", starting the container each time it ends"),
+                }
+            }
+            Self::Stop(grace) => write!(f, "send the stop signal, SIGKILL after {grace}"),
+            Self::Restart(grace) => {
+                write!(f, "send the stop signal, SIGKILL after {grace}, and start the container again")
+            }
+            Self::Renew(_) => f.write_str("start the container, anew if what was told to end still runs"),
+            Self::Remove => f.write_str("remove the container"),
+            Self::Disconnect(network) => write!(f, "detach it from network {network}"),
+            Self::Reconnect(network, None) => write!(f, "attach it to network {network} as it was"),
+            Self::Reconnect(network, Some(found)) => {
+                let addresses = [found.ipv4.as_str(), &found.ipv6].join(" ");
+                write!(f, "attach it to network {network} as it was, at {}", addresses.trim())
+            }
+            Self::Limit(limit) => limit.fmt(f),
+            Self::Unlimit(_) => f.write_str("write back the limit as it was"),
+            Self::Exec(exec) => exec.fmt(f),
         }
     }
 }

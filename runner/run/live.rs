@@ -8,18 +8,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::lapse::{ContainerNews, Lapses};
 use super::paths::Before;
 use super::scribe::Scribe;
 use super::seek::Seek;
 use super::watch::{ProbeAnswers, Watch};
 use crate::error::{Error, Exit, Result};
-use crate::event::{Event, Evidence, Look, SteadyWhy};
-use crate::fault::step::{Op, Step};
+use crate::event::{Event, Look, SteadyWhy};
+use crate::fault::step::Step;
 use crate::heal;
 use crate::inject::{Injector, News};
 use crate::ledger::{Debt, Ledger};
 use crate::load::{Generator, Interval};
 use crate::plan::{PhasePlan, Plan};
+use crate::spec::OnRestart;
 use crate::units::{Duration, NS_PER_S};
 
 /// How often guards and the steady state are evaluated.
@@ -38,7 +40,7 @@ pub(super) enum Happening {
     /// An agent has news.
     Agent(News),
     /// Docker says something about a container of the plan.
-    Container { id: String, action: String, signal: Option<String> },
+    Container(ContainerNews),
     /// A probe was answered.
     Probe { probe: String, answer: crate::probe::Answer },
 }
@@ -67,9 +69,10 @@ pub(super) struct Live<'r> {
     pub looked_at: BTreeSet<u32>,
     probes: ProbeAnswers,
     /// Steps in effect, in the order applied, with their ledger keys.
-    active: Vec<(u32, Option<u32>)>,
-    /// Steps whose container we stopped ourselves: its end is no news.
-    killed: BTreeSet<String>,
+    pub(super) active: Vec<(u32, Option<u32>)>,
+    /// What the present phase wants where a container is started anew.
+    pub(super) on_restart: OnRestart,
+    pub(super) lapses: Lapses,
     interrupts: u32,
     last_tick_ns: u64,
     last_undo_ns: u64,
@@ -106,7 +109,8 @@ impl<'r> Live<'r> {
             looked_at: BTreeSet::new(),
             probes: BTreeMap::new(),
             active: Vec::new(),
-            killed: BTreeSet::new(),
+            on_restart: OnRestart::Reapply,
+            lapses: Lapses::default(),
             interrupts: 0,
             last_tick_ns: 0,
             last_undo_ns: 0,
@@ -189,6 +193,7 @@ impl<'r> Live<'r> {
     ) -> Result<Option<Stop>> {
         let steps: Vec<&Step> =
             phase.faults.iter().flat_map(|fault| &self.plan.faults[*fault].steps).collect();
+        self.on_restart = phase.on_restart;
         let mut at_ns = self.scribe.now_ns();
         let mut applied = true;
         if !steps.is_empty() {
@@ -235,9 +240,12 @@ impl<'r> Live<'r> {
                     {
                         return Ok(Some(Stop::Early));
                     }
+                    if self.lapses.are_due() && self.reapply().await? {
+                        return Ok(Some(Stop::Early));
+                    }
                 }
                 _ = ticker.tick() => {
-                    if self.look()? {
+                    if self.look()? | self.agents_gone()? {
                         return Ok(Some(Stop::Early));
                     }
                     if self.seek.as_ref().is_some_and(Seek::is_over) {
@@ -255,7 +263,12 @@ impl<'r> Live<'r> {
 
     /// Puts steps into effect; true if all of them are, and the first measured onset.
     async fn apply(&mut self, steps: &[&Step], now_ns: u64) -> Result<(bool, u64)> {
-        if let Err(error) = self.injector.rearm(steps).await {
+        let ready = match self.injector.rearm(steps).await {
+            // What undoing must know is found last of all, and written down with the debts.
+            Ok(()) => self.injector.find(steps).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ready {
             self.scribe.note(broke(&error))?;
             return Ok((false, now_ns));
         }
@@ -272,20 +285,20 @@ impl<'r> Live<'r> {
                 self.active.retain(|(id, _)| *id != step.id);
                 self.ledger.settle(key.as_slice())?;
             }
-            if let Some(before) = applied.before {
-                self.scribe.note(Event::Evidence { step: step.id, evidence: Evidence::State(before) })?;
+            if let Some(evidence) = applied.seen {
+                self.scribe.note(Event::Evidence { step: step.id, evidence })?;
             }
             match applied.at {
                 Ok(at_ns) => {
                     first_ns = first_ns.min(at_ns);
-                    if matches!(step.apply, Op::Kill(_)) {
-                        self.killed.insert(step.container.clone());
+                    if step.apply.ends_processes() {
+                        self.lapses.ends(&step.container);
                     }
                     self.scribe.note(Event::Applied { step: step.id, asked_ns, at_ns })?;
                 }
                 Err(error) => {
                     all = false;
-                    self.scribe.note(Event::NotApplied { step: step.id, why: chain(&error) })?;
+                    self.scribe.note(Event::NotApplied { step: step.id, why: error.chain() })?;
                 }
             }
         }
@@ -296,12 +309,12 @@ impl<'r> Live<'r> {
     fn owe<'s>(&mut self, steps: &[&'s Step]) -> Result<Vec<(&'s Step, Option<u32>)>> {
         let mut debts = Vec::new();
         for step in steps {
-            if let Some(op) = &step.undo {
+            if let Some(op) = self.injector.undo_of(step) {
                 debts.push(Debt::Undo {
                     step: step.id,
                     container: step.container.clone(),
                     id: self.injector.id(&step.container)?.to_owned(),
-                    op: op.clone(),
+                    op,
                     tag: self.injector.tag().to_owned(),
                 });
             }
@@ -324,6 +337,7 @@ impl<'r> Live<'r> {
         while let Ok(happening) = self.happenings.try_recv() {
             noted = noted.and(self.happened(happening).map(drop));
         }
+        noted = noted.and(self.end_lapses());
         if self.interrupts < 2 {
             let unseen: Vec<&Step> =
                 steps.iter().filter(|step| !self.looked_at.contains(&step.id)).copied().collect();
@@ -353,14 +367,13 @@ impl<'r> Live<'r> {
                     Event::Undone { step, asked_ns, at_ns, verified: true }
                 }
                 Ok((_, false)) => unhealed("something of it is left".into()),
-                Err(error) => unhealed(chain(&error)),
+                Err(error) => unhealed(error.chain()),
             };
             noted = noted.and(self.scribe.note(event));
         }
-        for step in steps.iter().filter(|step| step.undo == Some(Op::Start)) {
+        for step in steps.iter().filter(|step| step.apply.ends_processes()) {
             self.injector.restarted(&step.container);
         }
-        self.killed.clear();
         self.looked_at.clear();
         self.steady = None;
         self.ledger.settle(&settled).and(noted)
@@ -375,14 +388,15 @@ impl<'r> Live<'r> {
                 return Ok(true);
             }
             Happening::Agent(News::AgentGone { container, place, why }) => {
-                let why = format!("its agent is gone: {why}");
-                return self
-                    .lost(|step| step.container == container && step.apply.place() == Some(place), &why);
+                self.lapses.suspect(container, place, why, self.scribe.now_ns());
             }
             Happening::Agent(News::Expired { steps }) => {
                 return self.lost(|step| steps.contains(&step.id), "its deadline passed");
             }
-            Happening::Container { id, action, signal } => return self.container(&id, action, signal),
+            Happening::Agent(News::Failed { step, why }) => {
+                return self.lost(|one| one.id == step, &why);
+            }
+            Happening::Container(news) => return self.container(news),
             Happening::Probe { probe, answer } => {
                 self.probes.insert(probe.clone(), answer.ok);
                 self.scribe.note(Event::Probe {
@@ -396,32 +410,9 @@ impl<'r> Live<'r> {
         Ok(false)
     }
 
-    fn container(&mut self, id: &str, action: String, signal: Option<String>) -> Result<bool> {
-        let Some(name) = self.injector.name_of(id).map(str::to_owned) else { return Ok(false) };
-        if let (Some(signal), "kill") = (signal, action.as_str()) {
-            let ours = |step: &Step| step.container == name && matches!(step.apply, Op::Kill(_));
-            let step =
-                self.active.iter().find(|(id, _)| self.plan.step(*id).is_some_and(|(_, step)| ours(step)));
-            if let Some((step, _)) = step {
-                let evidence = Evidence::Signalled(signal);
-                self.scribe.note(Event::Evidence { step: *step, evidence })?;
-            }
-        }
-        let (died, started) = (action == "die", action == "start");
-        self.scribe.note(Event::Container { container: name.clone(), action })?;
-        if started {
-            self.injector.restarted(&name);
-        }
-        // A container that ends takes its network namespace, and what is in effect there, with it.
-        if died && !self.killed.contains(&name) {
-            return self.lost(|step| step.container == name, "the container ended");
-        }
-        Ok(false)
-    }
-
     /// Notes that active steps ended by themselves; true if there were any: what follows would be judged
     /// as if they were still in effect.
-    fn lost(&mut self, which: impl Fn(&Step) -> bool, why: &str) -> Result<bool> {
+    pub(super) fn lost(&mut self, which: impl Fn(&Step) -> bool, why: &str) -> Result<bool> {
         let lost: Vec<u32> = self
             .active
             .iter()
@@ -543,16 +534,5 @@ pub(super) fn broke(error: &Error) -> Event {
     // A mistake found only now is still the experiment's; everything else is the environment's.
     let exit =
         if error.exit() == Exit::Mistake { Exit::Mistake } else { error.exit().max(Exit::Environment) };
-    Event::Broke { why: chain(error), exit }
-}
-
-/// An error with its causes in one line.
-pub(super) fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
+    Event::Broke { why: error.chain(), exit }
 }

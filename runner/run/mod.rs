@@ -5,6 +5,8 @@
 //! in the middle is `live.rs`.
 
 pub mod adhoc;
+mod events;
+mod lapse;
 mod live;
 mod paths;
 mod scribe;
@@ -15,7 +17,6 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use futures_util::StreamExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -27,11 +28,11 @@ use crate::fault::step::{Op, Peer, Step};
 use crate::inject::{Bound, Injector, News};
 use crate::journal::{self, Writer};
 use crate::lab;
-use crate::ledger::{self, Debt, Ledger};
+use crate::ledger::{self, Debt, HostExec, Ledger};
 use crate::load::{Endpoints, Generator, Setup};
 use crate::output::{Concluded, RUNS, conclude};
 use crate::plan::inventory::Inventory;
-use crate::plan::{Plan, Refusal};
+use crate::plan::{FaultPlan, Plan, Refusal};
 use crate::recover;
 use crate::spec::{Experiment, Steady};
 use crate::units::Duration;
@@ -55,6 +56,8 @@ pub struct Options {
     pub out: Option<PathBuf>,
     /// Leave the lab up.
     pub keep: bool,
+    /// Whether commands of the experiment may run on this machine.
+    pub host_exec: HostExec,
     /// How the load generator works on this machine.
     pub setup: Setup,
     /// Who watches.
@@ -113,6 +116,10 @@ pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Resul
     let inventory = inventory(experiment, Some((&docker, &facts)), &options.file).await?;
     let plan = plan(experiment, &inventory, &options.file, text)?;
 
+    if options.host_exec == HostExec::Refused {
+        refuse_host_exec(&plan)?;
+    }
+
     let run = new_id();
     let clock = Clock::start();
     let dir = options.out.clone().unwrap_or_else(|| Path::new(RUNS).join(&run));
@@ -124,7 +131,8 @@ pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Resul
         scribe.note(Event::Recovered { run: dead.run, healed: dead.lines })?;
     }
 
-    let mut ledger = Ledger::create(&ledger::state_dir(), &run, std::env::var("DOCKER_HOST").ok())?;
+    let mut ledger =
+        Ledger::create(&ledger::state_dir(), &run, std::env::var("DOCKER_HOST").ok(), options.host_exec)?;
     let warden = Warden::start(&run)?;
     let stage = Stage {
         docker: &docker,
@@ -153,6 +161,18 @@ pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Resul
     ledger.close()?;
     warden.dismiss();
     Ok(concluded)
+}
+
+/// Commands on this machine are run only for those who said so on the command line.
+fn refuse_host_exec(plan: &Plan) -> Result<()> {
+    let on_host = |fault: &&FaultPlan| fault.steps.iter().any(|step| step.apply.is_on_host());
+    match plan.faults.iter().find(on_host) {
+        Some(fault) => {
+            Err(Error::mistake(format!("{} runs a command on this machine: {}", fault.name, fault.summary))
+                .hint("look at the experiment; if you trust it, add --allow-host-exec"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn create_journal(dir: &Path, clock: Clock) -> Result<Writer> {
@@ -224,11 +244,14 @@ impl Stage<'_> {
         let signals = forward_signals(sender.clone())?;
         let endpoints = self.lab_up(scribe, ledger).await?;
         let bound = self.bind().await?;
-        let events = self.forward_container_events(&bound, sender.clone());
+        let ids = bound.values().map(|bound| bound.id.clone()).collect();
+        let events = tokio::spawn(events::follow(self.docker.clone(), ids, sender.clone()));
+        let (ahead_ns, unsure_ns) = self.docker.clock_ahead().await?;
         let longest = self.plan.phases.iter().map(|phase| phase.longest).max().unwrap_or_default();
         let news = forward_news(sender.clone());
         let mut injector =
-            Injector::new(self.docker.clone(), self.run, self.clock, bound, longest + DEADLINE_SLACK, news);
+            Injector::new(self.docker.clone(), self.run, self.clock, bound, longest + DEADLINE_SLACK, news)
+                .with_daemon_clock(ahead_ns, unsure_ns);
         injector.watch(looked_at(self.plan).cloned());
         let steps: Vec<&Step> = self.plan.faults.iter().flat_map(|fault| &fault.steps).collect();
         let armed = match injector.arm(&steps).await {
@@ -302,26 +325,6 @@ impl Stage<'_> {
             bound.insert(name, Bound { id: found.id.clone(), addresses: found.addresses.clone() });
         }
         Ok(bound)
-    }
-
-    fn forward_container_events(
-        &self,
-        bound: &BTreeMap<String, Bound>,
-        happenings: mpsc::Sender<Happening>,
-    ) -> tokio::task::JoinHandle<()> {
-        let ids: BTreeSet<String> = bound.values().map(|bound| bound.id.clone()).collect();
-        let mut events = self.docker.events();
-        tokio::spawn(async move {
-            while let Some(event) = events.next().await {
-                if ids.contains(&event.id) {
-                    let signal = event.attributes.get("signal").cloned();
-                    let happening = Happening::Container { id: event.id, action: event.action, signal };
-                    if happenings.send(happening).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        })
     }
 
     /// Heals whatever the run still owes, and takes the lab down.

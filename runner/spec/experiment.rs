@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::decode::{Located, Named};
 use super::expr::{Check, Condition};
 use super::{
-    Auth, Connections, Expect, Extract, FindRate, Headers, Http, Lab, PhaseEnd, Pick, Shape, TargetLimit, Tls,
+    Auth, Connections, Expect, Extract, FindRate, Headers, Http, Lab, OnRestart, PhaseEnd, Pick, Shape,
+    TargetLimit, Tls,
 };
 use crate::fault::Fault;
 use crate::units::{Duration, Ratio};
@@ -261,6 +262,9 @@ record! {
         pub find_rate: Option<Located<FindRate>>,
         /// What is broken while it lasts; all of it is undone at its end.
         pub faults: Vec<Located<Fault>>,
+        /// What becomes of its faults on a container that ends and is started anew meanwhile. One that does not
+        /// come back, and that no fault ended, makes the run invalid under `reapply`.
+        pub on_restart: OnRestart = OnRestart::Reapply,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Pure: no file, no clock, no environment; the caller passes the text, the overrides and the variables.
 //! Start at [`parse`].
 
+pub mod amount;
 pub mod answer;
 mod check;
 mod check_arrivals;

@@ -36,6 +36,16 @@ choice! {
 }
 
 choice! {
+    /// What becomes of a fault when a container that it is in effect on is started anew.
+    pub enum OnRestart ("on_restart") {
+        /// What went with the old processes is applied again to the new ones.
+        Reapply = "reapply",
+        /// It is over: the container goes on without it.
+        End = "end",
+    }
+}
+
+choice! {
     /// How requests are shared out.
     pub enum Balance ("balance") {
         /// In turn.

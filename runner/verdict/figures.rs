@@ -150,13 +150,23 @@ fn evidence(seen: &[Evidence]) -> BTreeMap<String, serde_json::Value> {
                 }
             }
             Evidence::Signalled(signal) => drop(out.insert("signal".to_owned(), json(signal))),
-            Evidence::State(state) => {
-                let key = if out.contains_key("before") { "after" } else { "before" };
-                out.insert(key.to_owned(), json(state));
+            Evidence::State(state) => before_and_after(&mut out, json(state)),
+            Evidence::Cgroup(cgroup) => before_and_after(&mut out, json(cgroup)),
+            Evidence::Network { addresses, .. } => before_and_after(&mut out, json(addresses)),
+            Evidence::OutOfMemory => drop(out.insert("out_of_memory".to_owned(), true.into())),
+            Evidence::Ran(ran) => {
+                let key = if out.contains_key("ran") { "undone" } else { "ran" };
+                out.insert(key.to_owned(), json(ran));
             }
         }
     }
     out
+}
+
+/// The first is from before, the last from after.
+fn before_and_after(out: &mut BTreeMap<String, serde_json::Value>, seen: serde_json::Value) {
+    let key = if out.contains_key("before") { "after" } else { "before" };
+    out.insert(key.to_owned(), seen);
 }
 
 fn json(value: &impl serde::Serialize) -> serde_json::Value {

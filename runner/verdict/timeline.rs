@@ -125,7 +125,10 @@ impl<'j> Timeline<'j> {
                 }
             }
             Event::Armed { step, engine, .. } => self.step(*step).engine = Some(*engine),
-            Event::Applied { step, at_ns, .. } => self.step(*step).applied_ns = Some(*at_ns),
+            Event::Applied { step, at_ns, .. } => {
+                // A step that was applied again to a container that started anew began with the first time.
+                self.step(*step).applied_ns.get_or_insert(*at_ns);
+            }
             Event::NotApplied { step, why } => self.step(*step).not_applied = Some(why),
             Event::Evidence { step, evidence } => self.step(*step).evidence.push(evidence.clone()),
             Event::Reach { fault, when, reach } => {
@@ -180,6 +183,7 @@ impl<'j> Timeline<'j> {
             | Event::Lab { .. }
             | Event::Rate { .. }
             | Event::Tick(_)
+            | Event::Lapsed { .. }
             | Event::Container { .. }
             | Event::Verdict { .. } => {}
         }

@@ -37,6 +37,7 @@ fn plan(names: &str, faults: u32) -> Plan {
         until_steady: false,
         find_rate: None,
         faults,
+        on_restart: crate::spec::OnRestart::Reapply,
     };
     Plan {
         experiment: format!("a frozen replica is left out{names}"),

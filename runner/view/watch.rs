@@ -8,6 +8,7 @@ use crate::event::{Entry, Event, Started, SteadyWhy, Tick};
 use crate::report::Ink;
 use crate::report::terminal::{Paint, paint};
 use crate::report::text::{self, NAME_MAX_CHARS, clean};
+use crate::spec::OnRestart;
 use crate::units::NS_PER_S;
 
 /// A run so far.
@@ -95,6 +96,14 @@ impl Watch {
             Event::Lost { step, why } => {
                 self.active.remove(step);
                 News::new(Paint::Doubt, format!("lost: {}: {why}", self.label(*step)))
+            }
+            Event::Lapsed { step, why, on_restart } => {
+                self.active.remove(step);
+                let then = match on_restart {
+                    OnRestart::Reapply => "applied again when it runs",
+                    OnRestart::End => "not applied again",
+                };
+                News::new(Paint::Doubt, format!("lapsed: {}: {why}; {then}", self.label(*step)))
             }
             Event::Unhealed { step, why, command } => {
                 News::new(Paint::Bad, format!("NOT HEALED: {}: {why}; run: {command}", self.label(*step)))

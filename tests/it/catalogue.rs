@@ -42,6 +42,22 @@ catalogue! {
     reorder_fails = "reorder-broken.yaml",
     reset_holds = "reset.yaml",
     reset_fails = "reset-broken.yaml",
+    kill_holds = "kill.yaml",
+    kill_fails = "kill-broken.yaml",
+    stop_holds = "stop.yaml",
+    stop_fails = "stop-broken.yaml",
+    restart_holds = "restart.yaml",
+    restart_fails = "restart-broken.yaml",
+    remove_holds = "remove.yaml",
+    remove_fails = "remove-broken.yaml",
+    disconnect_holds = "disconnect.yaml",
+    disconnect_fails = "disconnect-broken.yaml",
+    cpu_holds = "cpu.yaml",
+    cpu_fails = "cpu-broken.yaml",
+    memory_holds = "memory.yaml",
+    memory_fails = "memory-broken.yaml",
+    processes_holds = "processes.yaml",
+    exec_holds = "exec.yaml",
 }
 
 fn folder() -> PathBuf {

@@ -114,6 +114,7 @@ impl Sample {
             until_steady,
             find_rate: None,
             faults,
+            on_restart: chaos::spec::OnRestart::Reapply,
         };
         Plan {
             experiment: name("checkout survives one slow replica"),
