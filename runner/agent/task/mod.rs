@@ -9,8 +9,10 @@ pub mod burn;
 pub mod churn;
 pub mod crowd;
 pub mod disk;
+pub mod dns;
 pub mod fill;
 pub mod freeze;
+pub mod http;
 pub mod signal;
 pub mod skew;
 
@@ -153,4 +155,8 @@ tasks! {
     Skew(skew::Skew),
     /// A file system is filled.
     Disk(disk::Disk),
+    /// DNS queries are answered falsely.
+    Dns(dns::Dns),
+    /// HTTP requests and their answers are changed.
+    Http(http::Http),
 }
