@@ -321,6 +321,7 @@ pub struct Request {
 /// What the runner asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one at a time")]
 pub enum Command {
     /// Stage these, changing nothing yet. Answered by `armed`.
     Arm {

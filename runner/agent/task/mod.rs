@@ -127,6 +127,7 @@ macro_rules! tasks {
         /// Something an agent does to a target other than impair its packets.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
+        #[expect(clippy::large_enum_variant, reason = "there are a few of them, each made once")]
         pub enum Task { $( $(#[doc = $doc])* $variant($type), )* }
 
         impl Task {
