@@ -22,7 +22,7 @@ HEAL_LIMIT_S = 40
 RUN_LIMIT_S = 90
 # What was just started answers a moment later; everything else is there at once. A daemon that comes back takes
 # its time to answer for names again.
-SETTLE_S = 1.5
+SETTLE_S = 6
 SETTLE_AFTER_RESTART_S = 15
 # A run on a busy machine may be over before the instant that was drawn: then again, and so much earlier.
 TRIES = 4
