@@ -95,6 +95,7 @@ const WALL_CLOCK: [(&str, &str); 11] = [
     ("docker/make.rs", "the age of an image that Docker tagged"),
     ("docker/look.rs", "from when on Docker tells events"),
     ("load/engine.rs", "templates that ask for the time"),
+    ("agent/task/skew.rs", "the clock that the target's processes are to read wrongly"),
     ("load/stamp.rs", "the kernel's stamps of packets, brought over to the one clock at each wake-up"),
 ];
 
