@@ -8,6 +8,7 @@ mod it {
     mod dns;
     mod docker;
     mod docker_errors;
+    mod hostile_daemon;
     mod http;
     mod impair;
     mod lab;
@@ -20,7 +21,9 @@ mod it {
     mod netem_chance;
     mod report;
     mod run;
+    mod safety;
     mod spec;
+    mod target;
     mod tasks;
     mod torture;
     mod verdict;

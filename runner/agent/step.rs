@@ -96,8 +96,8 @@ pub enum Works {
 }
 
 impl Step {
-    /// A step as asked, not yet in the kernel but for what netem and queues need; `engines` that may carry out
-    /// delays are tried in order.
+    /// A step as asked, not yet in the kernel but for what netem and queues need; `engines` that may carry
+    /// out what one of several can are tried in order.
     pub fn make(
         means: &Means,
         tag: &str,

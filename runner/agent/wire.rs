@@ -76,8 +76,8 @@ impl Kernel {
         }
     }
 
-    /// The engine that delays packets here: netem where the kernel has it and the ifb devices that bring
-    /// packets to it, else our own; nothing: neither.
+    /// The engine that holds packets here, or leaves to chance what becomes of them: netem where the kernel has
+    /// it and the ifb devices that bring packets to it, else our own; nothing: neither.
     pub const fn packet_engine(&self) -> Option<Engine> {
         if self.netem && self.ifb {
             Some(Engine::Netem)
@@ -327,7 +327,7 @@ pub enum Command {
         /// Everything else, by step number; may be empty.
         #[serde(default)]
         tasks: BTreeMap<u32, Task>,
-        /// Use this engine for delays; nothing: the best this kernel has.
+        /// Use this engine for what one of several can do; nothing: the best this kernel has.
         engine: Option<Engine>,
         /// Undo each by itself this long after it was fired, in nanoseconds.
         deadline_ns: u64,

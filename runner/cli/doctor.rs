@@ -13,6 +13,7 @@ use crate::agent::wire::{Engine, Kernel};
 use crate::docker::image::Image;
 use crate::docker::{Docker, Facts};
 use crate::error::{Error, Exit, Result};
+use crate::halt::{self, Halt};
 use crate::lab::compose;
 
 /// The format of `--json`.
@@ -56,6 +57,8 @@ struct Check {
 /// Everything that was found out.
 struct Findings {
     docker: Result<(Facts, String)>,
+    /// Who has halted runs on the daemon.
+    halt: Option<Halt>,
     /// Nothing: could not be tried, or the daemon's kernel is not this one.
     kernel: Option<Kernel>,
     image: std::io::Result<String>,
@@ -86,11 +89,14 @@ async fn gather() -> Findings {
         Ok((docker.facts().await?, docker.endpoint().described()))
     };
     let docker: Result<(Facts, String)> = docker.await;
+    let halt = async { halt::look(&Docker::connect().await?).await };
+    let halt = if docker.is_ok() { halt.await.ok().flatten() } else { None };
     let same_kernel = docker.as_ref().is_ok_and(|(facts, _)| facts.local && facts.kernel == this_kernel());
     let image = tokio::task::spawn_blocking(|| Image::of(Path::new("/proc/self/exe")).map(|image| image.tag));
     let state_dir = crate::ledger::state_dir();
     Findings {
         docker,
+        halt,
         kernel: if same_kernel { crate::agent::kernel::probe_kernel() } else { None },
         image: image.await.expect("making an image does not panic"),
         compose: compose::program().await.map(|program| program.join(" ")),
@@ -153,6 +159,10 @@ impl Check {
 /// Every check, in the order in which they are printed.
 fn checks(findings: &Findings) -> Vec<Check> {
     let mut checks = docker_checks(&findings.docker);
+    checks.extend(findings.halt.as_ref().map(|halt| {
+        let found = format!("halted by {} since {}", halt.by, halt.since);
+        Check::bad("runs", Outcome::Fail, found, "once it is safe again: `chaos halt --release`")
+    }));
     checks.push(match &findings.image {
         Ok(tag) => Check::ok("image", format!("{tag}, made from this program")),
         Err(error) => Check::bad(
@@ -335,6 +345,7 @@ mod tests {
         };
         Findings {
             docker: Ok((facts, "unix:///var/run/docker.sock".into())),
+            halt: None,
             kernel: Some(Kernel {
                 release: "6.18.0".into(),
                 netem: false,
@@ -402,6 +413,7 @@ mod tests {
         };
         let wrong = Findings {
             docker: Err(Error::environment("no permission").because(denied()).hint("join the group")),
+            halt: None,
             kernel: Some(bare),
             image: Err(denied()),
             compose: None,
@@ -436,6 +448,14 @@ mod tests {
     FAIL  state       /state: permission denied; mend: set CHAOS_STATE_DIR to a directory you can write to
     "#);
         assert!(checks.iter().all(|check| check.outcome == Outcome::Ok || check.remedy.is_some()));
+    }
+
+    #[test]
+    fn says_that_runs_are_halted() {
+        let halt = Halt { by: "ann@desk".into(), since: "2026-01-02T03:04:05Z".into() };
+        let checks = checks(&Findings { halt: Some(halt), ..findings() });
+        let halted: Vec<_> = checks.into_iter().filter(|check| check.name == "runs").collect();
+        insta::assert_snapshot!(render(&halted), @"FAIL  runs        halted by ann@desk since 2026-01-02T03:04:05Z; mend: once it is safe again: `chaos halt --release`");
     }
 
     #[test]

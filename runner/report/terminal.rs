@@ -289,8 +289,27 @@ fn got(fault: &FaultReport) -> String {
     let matched = |target: &FaultTarget| text::find(&target.evidence, "matched_packets")?.as_u64();
     if let Some(packets) =
         fault.targets.iter().filter_map(matched).reduce(|sum, more| sum.saturating_add(more))
+        && (packets > 0 || seen("counted").is_none())
     {
         parts.push(format!("{} packets", text::count(packets)));
+    }
+    // What is not about packets counts what it altered: requests, names.
+    for target in &fault.targets {
+        let counted = text::find(&target.evidence, "counted").and_then(|counted| counted.as_object());
+        for (what, count) in counted.into_iter().flatten().filter(|(what, _)| what.starts_with("altered_")) {
+            let what = text::clean(&what.replace('_', " "), 40);
+            parts.push(format!("{} {what}", text::count(count.as_u64().unwrap_or(0))));
+        }
+    }
+    for (key, fate) in [
+        ("dropped_packets", "dropped"),
+        ("duplicated_packets", "sent twice"),
+        ("corrupted_packets", "damaged"),
+        ("reordered_packets", "ahead of others"),
+    ] {
+        if let Some(packets) = seen(key).and_then(|packets| packets.as_u64()) {
+            parts.push(format!("{} {fate}", text::count(packets)));
+        }
     }
     parts.join(", ")
 }

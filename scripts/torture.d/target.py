@@ -109,7 +109,8 @@ def shared():
     """What all slots share: nothing of a run may be left in it. Runs of other slots come and go in it."""
     kinds = {"networks": "/networks", "images": "/images/json"}
     seen = {kind: sorted(entry["Id"] for entry in engine.api("GET", path)
-                         if "io.chaos.run" not in (entry.get("Labels") or {}) and not named_for_torture(entry))
+                         if not {"io.chaos.run", "io.chaos.role"} & set(entry.get("Labels") or {})
+                         and not named_for_torture(entry))
             for kind, path in kinds.items()}
     volumes = engine.api("GET", "/volumes")["Volumes"] or []
     seen["volumes"] = sorted(volume["Name"] for volume in volumes

@@ -9,7 +9,7 @@
 //! A copy that leaves passes all the rules once more, and must skip those that its packet has passed. So it has
 //! a mark too, which goes with it.
 
-use super::Packet;
+use super::server::Packet;
 
 /// Our byte.
 const OURS: u32 = 0xc5;

@@ -3,6 +3,7 @@
 //! [`Batch`] is what we ask of the kernel at once, [`rule`] the expressions of a rule, [`tables`] which rules a
 //! step comes to. This never names a table that is not ours, but to list them.
 
+mod chains;
 pub mod redirect;
 pub mod rule;
 pub mod tables;

@@ -195,6 +195,7 @@ impl Worker {
         }
         // Between two sockets the schedule has its turn.
         self.release();
+        self.write_shared();
     }
 
     /// Does what an event on connection `number` asks for.

@@ -183,6 +183,28 @@ fn says_where_an_expression_is_wrong() {
 }
 
 #[test]
+fn says_what_is_wrong_with_a_fault_of_packets() {
+    let fault = "latency: { on: one-api, delay: 200ms, jitter: 20ms }";
+    let texts = [
+        "loss: { on: one-api }",
+        "loss: { on: one-api, share: 0% }",
+        "loss: { on: one-api, share: 10%, burst: { p: 1% } }",
+        "loss: { on: one-api, correlation: 10%, burst: { p: 0%, k: 1% } }",
+        "loss: { on: one-api, correlation: 10%, burst: { p: 0% } }",
+        "loss: { on: one-api, share: 10%, correlation: 100% }",
+        "duplicate: { on: one-api, share: 0%, peers: ['service:'] }",
+        "corrupt: { on: one-api, share: 110%, direction: sideways }",
+        "reorder: { on: one-api, share: 25% }",
+        "reorder: { on: one-api, share: 25%, delay: 0s, gap: 0 }",
+        "flaky: { on_for: 1ms, off_for: 1s, jitter: 1s, fault: { loss: { on: one-api, share: 0% } } }",
+        "flaky: { on_for: 1s, off_for: 1s, fault: { pause: { on: one-api } } }",
+        "flaky: { on_for: 1s, off_for: 1s, fault: { flaky: { on_for: 1s, off_for: 1s, fault: { loss: { on: one-api, share: 1% } } } } }",
+    ]
+    .map(|wrong| changed(&[(fault, wrong)]));
+    check_refused("impairments", &texts);
+}
+
+#[test]
 fn says_what_does_not_fit_together() {
     let fault = "latency: { on: one-api, delay: 200ms, jitter: 20ms }";
     let get = "get: http://127.0.0.1:8080/cart";

@@ -15,9 +15,11 @@ def resident_mb(pid):
 def watch(command, seconds, every=1.0):
     """Runs a command and returns what it held each second."""
     process = pinned(command, CLIENT_CORE, subprocess.DEVNULL)
-    held, until = [], time.monotonic() + seconds
+    began, held = time.monotonic(), []
+    until = began + seconds
     while time.monotonic() < until and process.poll() is None:
-        time.sleep(every)
+        # By the clock, not by adding up: looking takes time, too.
+        time.sleep(max(0, began + every * (len(held) + 1) - time.monotonic()))
         if process.poll() is None:
             held.append(resident_mb(process.pid))
     process.wait(timeout=30)
@@ -29,8 +31,10 @@ def flat(seconds):
     with Server() as server:
         load = [CHAOS, "load", server.url, "--rate", "20000/s", "--duration", f"{seconds}s", "--quiet", "--threads", "1"]
         held = watch(load, seconds + 5)
-    early, late = max(held[:10]), max(held[10:], default=0)
+    early, late, judged = max(held[:10]), max(held[10:seconds], default=0), max(held[seconds:], default=0)
+    minutes = " ".join(f"{level:.1f}" for level in held[10::60])
     print(f"memory, {seconds} s at 20,000/s: {early:.1f} MB in the first 10 s, at most {late:.1f} MB later ({late - early:+.1f})")
+    print(f"  each minute: {minutes}; while it is judged: {judged:.1f}")
 
 
 def many(connections):
