@@ -293,12 +293,13 @@ fn got(fault: &FaultReport) -> String {
     {
         parts.push(format!("{} packets", text::count(packets)));
     }
-    // What is not about packets counts what it altered: requests, names.
-    for target in &fault.targets {
-        let counted = text::find(&target.evidence, "counted").and_then(|counted| counted.as_object());
-        for (what, count) in counted.into_iter().flatten().filter(|(what, _)| what.starts_with("altered_")) {
-            let what = text::clean(&what.replace('_', " "), 40);
-            parts.push(format!("{} {what}", text::count(count.as_u64().unwrap_or(0))));
+    // What is not about packets counts what it altered: requests, queries.
+    for what in ["altered_requests", "altered_queries"] {
+        let altered = |target: &FaultTarget| text::find(&target.evidence, what)?.as_u64();
+        if let Some(count) =
+            fault.targets.iter().filter_map(altered).reduce(|sum, more| sum.saturating_add(more))
+        {
+            parts.push(format!("{} {}", text::count(count), what.replace('_', " ")));
         }
     }
     for (key, fate) in [
