@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../torture.d"))
@@ -18,16 +19,16 @@ PROGRAM = os.environ.get("CHAOS_PROGRAM", os.path.join(HERE, "../../target/relea
 RUNS = int(os.environ.get("RUNS", "10"))
 BAR_MS = 500
 FAULTS = {
-    "latency": "latency: { on: one, delay: 300ms }",
+    "latency": "latency: { on: one, delay: 1500ms }",
     "loss": "loss: { on: one, share: 100% }",
     "partition": "partition: { groups: { a: [gateway], b: [one] } }",
     "pause": "pause: { on: one }",
 }
 EXPERIMENT = """experiment: how fast it is healed
 {targets}
-load: {{ users: {{ rate: 50/s, timeout: 200ms, requests: [{{ get: "http://127.0.0.1:{port}/cart" }}] }} }}
-phases: {{ baseline: {{ for: 1s }}, broken: {{ for: 30s, faults: [{{ {fault} }}] }} }}
-abort: [ rate(good) < 50% over 1s ]
+load: {{ users: {{ rate: 50/s, timeout: 1s, requests: [{{ get: "http://127.0.0.1:{port}/cart" }}] }} }}
+phases: {{ baseline: {{ for: 3s }}, broken: {{ for: 30s, faults: [{{ {fault} }}] }} }}
+abort: [ rate(good) < 50% over 2s ]
 expect: {{ broken: [count(scheduled) > 0] }}
 """
 
@@ -46,11 +47,22 @@ def healed_ms(folder, number, text):
     return (max(event["at_ns"] for event in events if event["event"] == "undone") - fired) / 1e6
 
 
+def await_answers(slot):
+    """The first requests would be slow, and a guard would fire before anything is broken."""
+    until = time.monotonic() + 30
+    while not all(how in ("connects", True) for part in slot.names
+                  for how in slot.snapshot().get(f"{part}: reaches", {}).values()):
+        if time.monotonic() > until:
+            raise SystemExit("abort: the targets do not answer")
+        time.sleep(0.2)
+
+
 def main():
     with tempfile.TemporaryDirectory(prefix="chaos-bench-") as folder:
         slot = Slot(0, image_of(os.path.realpath(PROGRAM), folder))
         slot.up()
         try:
+            await_answers(slot)
             print(f"{'fault':<12} {'runs':>5} {'median':>9} {'worst':>9}   guard to healed")
             for fault, text in FAULTS.items():
                 full = EXPERIMENT.format(targets=slot.targets(), port=slot.port, fault=text)

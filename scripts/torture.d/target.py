@@ -54,6 +54,8 @@ class Slot:
         for part, arguments in roles.items():
             host = {"NetworkMode": self.prefix, "Memory": 256 << 20, "NanoCpus": 1_000_000_000, "PidsLimit": 128,
                     "Tmpfs": {"/scratch": "rw,size=64m,mode=1777"}}
+            # A name must not wait for resolvers that know nothing of it.
+            host.update(DnsOptions=["ndots:1", "timeout:1", "attempts:1"], DnsSearch=["."])
             if part == "gateway":
                 host["PortBindings"] = {f"{PORT}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(self.port)}]}
             made = engine.api("POST", "/containers/create", {
