@@ -18,10 +18,10 @@ const EVENTS: u16 = 128;
 
 /// How long before an instant a watchful sleeper wakes, at least and at most: what waking up takes on this machine,
 /// 5 µs where the core stays awake meanwhile, 40 on a virtual machine whose core went to sleep.
-const WATCH_NS: std::ops::RangeInclusive<u64> = 5_000..=60_000;
-/// By so much more, where it came too late, and less, where it did not: it settles where 1 in 20 comes too late.
+const WATCH_NS: std::ops::RangeInclusive<u64> = 5_000..=40_000;
+/// By so much more, where it came too late, and less, where it did not: it settles where 1 in 5 comes too late.
 const WATCH_MORE_NS: u64 = 1_000;
-const WATCH_LESS_NS: u64 = 50;
+const WATCH_LESS_NS: u64 = 250;
 
 /// How often a watchful sleeper sleeps all the same, however near its instants are: others on its core that need a
 /// hundredth of it get that, instead of a twentieth of a second each second from the kernel.

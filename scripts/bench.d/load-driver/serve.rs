@@ -12,6 +12,7 @@ use std::os::fd::AsFd;
 
 use chaos::clock::Clock;
 use chaos::load::poll::Poll;
+use chaos::load::stamp::{Stamps, stamp};
 
 const LISTENER: u64 = 0;
 
@@ -42,6 +43,7 @@ struct Server {
     owed: VecDeque<Owed>,
     count: u64,
     log: Vec<(u64, u64)>,
+    stamps: Stamps,
 }
 
 /// Serves on a free port of 127.0.0.1, whose address it prints, until it is killed.
@@ -66,15 +68,20 @@ pub fn serve(manner: Manner) -> std::io::Result<()> {
         owed: VecDeque::new(),
         count: 0,
         log: Vec::new(),
+        stamps: Stamps::default(),
     };
     let (mut ready, mut buffer, mut next) = (Vec::new(), vec![0; 64 << 10], LISTENER + 1);
     loop {
-        poll.wait(if manner == Manner::Plain { u64::MAX } else { 0 }, &mut ready)?;
+        poll.wait(if manner == Manner::Freeze { 0 } else { u64::MAX }, &mut ready)?;
         for event in &ready {
             if event.token == LISTENER {
                 while let Ok((stream, _)) = listener.accept() {
                     stream.set_nonblocking(true)?;
                     stream.set_nodelay(true)?;
+                    if manner == Manner::Log {
+                        // When requests came, not when this was awake to read them.
+                        stamp(stream.as_fd());
+                    }
                     poll.add(stream.as_fd(), next)?;
                     server.connections.insert(next, stream);
                     next += 1;
@@ -94,7 +101,13 @@ impl Server {
     /// one at a time on each connection.
     fn attend(&mut self, token: u64, buffer: &mut [u8]) -> bool {
         let Some(stream) = self.connections.get_mut(&token) else { return true };
-        match stream.read(buffer) {
+        let read = if self.manner == Manner::Log {
+            self.stamps.ask(self.clock.now_ns());
+            self.stamps.read(stream.as_fd(), buffer)
+        } else {
+            stream.read(buffer)
+        };
+        match read {
             Ok(0) => false,
             Ok(read) if buffer[..read].starts_with(b"GET /count ") => say(stream, &self.count.to_string()),
             Ok(read) if buffer[..read].starts_with(b"GET /log ") => {
@@ -113,7 +126,7 @@ impl Server {
             Ok(_) => {
                 self.count += 1;
                 if self.manner == Manner::Log {
-                    let came_ns = self.clock.now_ns();
+                    let came_ns = self.stamps.came_ns(0, self.clock.now_ns());
                     self.log.push((self.clock.to_mono(came_ns), self.clock.to_mono(came_ns)));
                 }
                 stream.write_all(&self.answer).is_ok()
