@@ -7,7 +7,7 @@ import tempfile
 
 from .process import CHAOS, DRIVER, Server, Used, percentile
 
-SECONDS = 5
+SECONDS = 10
 
 
 def report(name, rate, arrivals, used, offsets=None, extra=""):
