@@ -21,6 +21,7 @@ pub mod lab;
 pub mod ledger;
 pub mod load;
 pub mod output;
+pub mod pattern;
 pub mod plan;
 pub mod probe;
 pub mod recover;

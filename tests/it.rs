@@ -5,10 +5,13 @@ mod it {
     mod agent_lab;
     mod agent_paths;
     mod catalogue;
+    mod dns;
     mod docker;
     mod docker_errors;
     mod hostile_daemon;
+    mod http;
     mod impair;
+    mod inside;
     mod lab;
     mod layering;
     mod load;

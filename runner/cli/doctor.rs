@@ -269,6 +269,8 @@ fn kernel_checks(findings: &Findings) -> Vec<Check> {
         mechanism("nft queue", kernel.nft_queue, "`sudo modprobe nft_queue`"),
         mechanism("xt queue", kernel.xt_queue, "`sudo modprobe xt_NFQUEUE nft_compat`"),
         mechanism("nfqueue", kernel.nfqueue, "`sudo modprobe nfnetlink_queue`"),
+        mechanism("redirect", kernel.nft_redirect, "`sudo modprobe nft_nat nft_redir nft_ct`"),
+        mechanism("conntrack", kernel.conntrack, "`sudo modprobe nf_conntrack_netlink`"),
     ];
     let packets = kernel.packet_engine();
     let rules = kernel.nft.then_some(Engine::Nft);
@@ -277,6 +279,8 @@ fn kernel_checks(findings: &Findings) -> Vec<Check> {
         ("partition", rules),
         ("kill", Some(Engine::Docker)),
         ("pause", Some(Engine::Docker)),
+        ("dns", (kernel.nft_redirect && kernel.conntrack).then_some(Engine::Agent)),
+        ("http", kernel.nft_redirect.then_some(Engine::Agent)),
     ];
     checks.extend(faults.map(|(fault, engine)| match engine {
         Some(engine) => Check::ok(fault, format!("by {}", engine.word())),
@@ -351,6 +355,8 @@ mod tests {
                 nft_queue: false,
                 xt_queue: true,
                 nfqueue: true,
+                nft_redirect: true,
+                conntrack: true,
                 tbf: true,
             }),
             image: Ok("chaos:0123456789ab".into()),
@@ -377,10 +383,14 @@ mod tests {
     warn  nft queue   not in this kernel; mend: `sudo modprobe nft_queue`
     ok    xt queue    there
     ok    nfqueue     there
+    ok    redirect    there
+    ok    conntrack   there
     ok    latency     by nfqueue
     ok    partition   by nft
     ok    kill        by docker
     ok    pause       by docker
+    ok    dns         by agent
+    ok    http        by agent
     ok    compose     `docker compose`
     ok    open files  1024 now, up to 524288
     ok    clock       tsc, timers to 1 ns
@@ -397,6 +407,8 @@ mod tests {
             nft_owner: false,
             xt_queue: false,
             nfqueue: false,
+            nft_redirect: false,
+            conntrack: false,
             ..findings().kernel.unwrap()
         };
         let wrong = Findings {
@@ -422,10 +434,14 @@ mod tests {
     warn  nft queue   not in this kernel; mend: `sudo modprobe nft_queue`
     warn  xt queue    not in this kernel; mend: `sudo modprobe xt_NFQUEUE nft_compat`
     warn  nfqueue     not in this kernel; mend: `sudo modprobe nfnetlink_queue`
+    warn  redirect    not in this kernel; mend: `sudo modprobe nft_nat nft_redir nft_ct`
+    warn  conntrack   not in this kernel; mend: `sudo modprobe nf_conntrack_netlink`
     warn  latency     nothing in this kernel can do it; mend: see the mechanisms above
     warn  partition   nothing in this kernel can do it; mend: see the mechanisms above
     ok    kill        by docker
     ok    pause       by docker
+    warn  dns         nothing in this kernel can do it; mend: see the mechanisms above
+    warn  http        nothing in this kernel can do it; mend: see the mechanisms above
     warn  compose     not installed: `lab: {compose: …}` can't be used; mend: https://docs.docker.com/compose/install/linux/
     warn  open files  at most 4096: little for a system that hangs; mend: `ulimit -Hn 10240` as root, or LimitNOFILE= of the service that starts this
     warn  clock       hpet: slow to read, which costs the generator accuracy; mend: see /sys/devices/system/clocksource/clocksource0/available_clocksource; on bare metal boot with `tsc=reliable`

@@ -6,6 +6,7 @@ use super::inventory::{Container, Inventory};
 use super::limits;
 use super::select::{derived_seed, matching, picked};
 use super::{FaultPlan, LoadPlan, PhasePlan, Plan, Share};
+use crate::agent::task::Place;
 use crate::error::{Exit, Problem, Span};
 use crate::fault::reach::Reach;
 use crate::fault::step::{Op, Step};
@@ -278,7 +279,7 @@ impl<'e> Builder<'e> {
 
     fn check_step(&mut self, fault: &Located<Fault>, step: &Step) {
         let Some(container) = self.container(&step.container) else { return };
-        if matches!(step.apply, Op::Impair(..)) {
+        if step.apply.place() == Some(Place::Network) {
             self.check_network(fault, &container.name);
         }
         if let Op::Disconnect(network) = &step.apply

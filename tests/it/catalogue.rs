@@ -29,6 +29,10 @@ catalogue! {
     corrupt_fails = "corrupt-broken.yaml",
     duplicate_holds = "duplicate.yaml",
     duplicate_fails = "duplicate-broken.yaml",
+    dns_holds = "dns.yaml",
+    dns_fails = "dns-broken.yaml",
+    http_holds = "http.yaml",
+    http_fails = "http-broken.yaml",
     flaky_holds = "flaky.yaml",
     flaky_fails = "flaky-broken.yaml",
     loss_holds = "loss.yaml",
@@ -54,6 +58,14 @@ catalogue! {
     memory_fails = "memory-broken.yaml",
     processes_holds = "processes.yaml",
     exec_holds = "exec.yaml",
+    cpu_burn_holds = "cpu-burn.yaml",
+    cpu_burn_fails = "cpu-burn-broken.yaml",
+    memory_fill_holds = "memory-fill.yaml",
+    memory_fill_fails = "memory-fill-broken.yaml",
+    processes_fill_holds = "processes-fill.yaml",
+    disk_holds = "disk.yaml",
+    clock_holds = "clock.yaml",
+    clock_fails = "clock-broken.yaml",
 }
 
 fn folder() -> PathBuf {
@@ -85,6 +97,8 @@ fn kernel() -> Kernel {
         nft_owner: true,
         nft_queue: true,
         nfqueue: true,
+        nft_redirect: true,
+        conntrack: true,
         tbf: true,
         ..Kernel::none()
     }
