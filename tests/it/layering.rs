@@ -84,7 +84,7 @@ fn only_docker_names_bollard() {
 
 /// Who reads the wall clock, and what for: people, Docker, templates. Nothing that is timed goes by it, so a clock that
 /// jumps moves no instant of a run, no deadline and no wait.
-const WALL_CLOCK: [(&str, &str); 11] = [
+const WALL_CLOCK: [(&str, &str); 12] = [
     ("docker.rs", "how far the daemon's clock is ahead of ours, whose events say when by it"),
     ("inject/sent.rs", "which of the daemon's events are of a signal of ours"),
     ("docker/image.rs", "the age that the image shows, which is the program's"),
@@ -95,6 +95,7 @@ const WALL_CLOCK: [(&str, &str); 11] = [
     ("docker/make.rs", "the age of an image that Docker tagged"),
     ("docker/look.rs", "from when on Docker tells events"),
     ("load/engine.rs", "templates that ask for the time"),
+    ("agent/task/skew.rs", "the clock that the target's processes are to read wrongly"),
     ("load/stamp.rs", "the kernel's stamps of packets, brought over to the one clock at each wake-up"),
 ];
 
