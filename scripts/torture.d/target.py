@@ -52,7 +52,7 @@ class Slot:
             "gateway": ["gateway", "--upstream", f"{self.names['one']}:{PORT}", "--retries", "1"],
         }
         for part, arguments in roles.items():
-            host = {"NetworkMode": self.prefix, "Memory": 256 << 20, "NanoCpus": 1_000_000_000, "PidsLimit": 128,
+            host = {"NetworkMode": self.prefix, "Memory": 512 << 20, "NanoCpus": 1_000_000_000, "PidsLimit": 128,
                     "Tmpfs": {"/scratch": "rw,size=64m,mode=1777"}}
             # A name must not wait for resolvers that know nothing of it.
             host.update(DnsOptions=["ndots:1", "timeout:1", "attempts:1"], DnsSearch=["."])
