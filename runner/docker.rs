@@ -7,6 +7,7 @@
 
 mod act;
 mod attach;
+mod cgroup;
 pub mod elf;
 pub mod endpoint;
 mod exec;

@@ -48,6 +48,11 @@ pub async fn undo(docker: &Docker, run: &str, tag: &str, container: &str, id: &s
             let command = Command::Purge { tag: tag.into() };
             by_agent(docker, run, container, id, (Place::Network, vec![NET_ADMIN]), command).await
         }
+        // A container that the kernel killed for lack of what we took is started again.
+        Op::Restore(Task::Fill(_)) if state.pid.is_none() && state.oom_killed => {
+            docker.start(id).await?;
+            look(docker, id, |status| status == "running").await
+        }
         Op::Restore(_) if state.pid.is_none() => Ok(true),
         Op::Restore(task) => {
             let command = Command::Restore { tag: tag.into(), task: task.clone() };

@@ -11,6 +11,7 @@ mod it {
     mod hostile_daemon;
     mod http;
     mod impair;
+    mod inside;
     mod lab;
     mod layering;
     mod load;

@@ -9,12 +9,15 @@
 //! Start at [`serve`]; then [`steps`].
 
 pub mod account;
+pub mod cgroup;
 pub mod chance;
 pub mod conntrack;
 pub mod delay;
 pub mod diversion;
 pub mod dns;
 pub mod fate;
+pub mod folder;
+pub mod hand;
 pub mod http;
 pub mod jobs;
 pub mod kernel;
@@ -24,13 +27,16 @@ pub mod netlink;
 pub mod nfqueue;
 pub mod nft;
 pub mod processes;
+pub mod ptrace;
 pub mod reach;
 pub mod service;
 pub mod shaper;
+pub mod skewed;
 pub mod step;
 pub mod steps;
 pub mod task;
 pub mod turns;
+pub mod vdso;
 pub mod wire;
 
 use std::collections::{BTreeMap, VecDeque};

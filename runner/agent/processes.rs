@@ -62,11 +62,28 @@ pub fn named(names: &[String]) -> Result<Vec<Process>, String> {
     Ok(found)
 }
 
-/// Every process of this pid namespace but ourselves, sorted by id.
+/// Every process of this pid namespace but ourselves and other agents' processes, sorted by id.
 ///
 /// # Errors
 /// `/proc` can't be read, for people.
 pub fn all() -> Result<Vec<Process>, String> {
+    let mut found = everyone()?;
+    found.retain(|process| !is_agents(process.pid));
+    Ok(found)
+}
+
+/// True of agents and their hands, by their command line.
+fn is_agents(pid: i32) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut words = line.split(|byte| *byte == 0).skip(1);
+    words.next() == Some(b"inside") && matches!(words.next(), Some(b"agent" | b"hand"))
+}
+
+/// Every process of this pid namespace but ourselves, sorted by id.
+///
+/// # Errors
+/// `/proc` can't be read, for people.
+pub fn everyone() -> Result<Vec<Process>, String> {
     let own = std::process::id().cast_signed();
     let entries = fs::read_dir("/proc").map_err(|error| format!("could not read /proc: {error}"))?;
     let mut pids: Vec<i32> = entries
@@ -86,6 +103,15 @@ pub fn look(pid: i32) -> Option<Process> {
     let first = command.split(|byte| *byte == 0).next().unwrap_or_default();
     let base = first.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     parse(pid, &stat, &String::from_utf8_lossy(base))
+}
+
+/// True if the process does something of its own on this signal. The kernel delivers no other to the first
+/// process of its namespace from within.
+pub fn handles(pid: i32, signal: u8) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let mask = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    (1..=64).contains(&signal) && mask & (1 << (signal - 1)) != 0
 }
 
 /// Reads `/proc/PID/stat`: the name stands in brackets and may hold anything, brackets included.

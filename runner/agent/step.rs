@@ -244,9 +244,13 @@ fn chance_works(
         let works = match engine {
             Engine::Netem => Netem::stage(tag, impairment).map(Works::Netem),
             Engine::Nfqueue => queue_works(means, impairment.effect.turns().0, place),
-            Engine::Nft | Engine::Tbf | Engine::Docker | Engine::Agent | Engine::Host => {
-                Err(format!("engine `{}` can't do that", engine.word()))
-            }
+            Engine::Nft
+            | Engine::Tbf
+            | Engine::Docker
+            | Engine::Agent
+            | Engine::Cgroup
+            | Engine::Vdso
+            | Engine::Host => Err(format!("engine `{}` can't do that", engine.word())),
         };
         match works {
             Ok(works) => return Ok(works),

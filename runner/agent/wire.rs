@@ -106,6 +106,10 @@ choice! {
         Host = "host",
         /// Our agent, beside the target's own processes.
         Agent = "agent",
+        /// A process of our agent's that enters the target's own cgroup.
+        Cgroup = "cgroup",
+        /// Code of ours in the vDSO of the target's processes.
+        Vdso = "vdso",
     }
 }
 
@@ -317,6 +321,7 @@ pub struct Request {
 /// What the runner asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one at a time")]
 pub enum Command {
     /// Stage these, changing nothing yet. Answered by `armed`.
     Arm {

@@ -22,6 +22,12 @@ enum Part {
         #[arg(long, value_delimiter = ',', default_value = "NET_ADMIN", value_parser = capability)]
         keep: Vec<Capability>,
     },
+    /// Use up what a container has, inside its limits, until told to end.
+    Hand {
+        /// Names the run, for whoever ends what is left.
+        #[arg(long)]
+        tag: String,
+    },
     /// Print what this kernel can do, tried in a fresh network namespace.
     Probe,
     /// Wait for a run to die, and heal what it left.
@@ -46,6 +52,7 @@ pub fn run(args: Args) -> Result<Exit> {
                 .map_err(|error| Error::environment("the agent could not start").because(error))?;
             Ok(Exit::Held)
         }
+        Part::Hand { tag } => agent::hand::serve(&tag).map(|()| Exit::Held).map_err(Error::environment),
         Part::Probe => {
             let kernel = agent::kernel::probe_in_fresh_namespace().ok_or_else(|| {
                 Error::environment("could not make a network namespace to try the kernel in")

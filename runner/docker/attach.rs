@@ -21,6 +21,8 @@ use crate::error::{Error, Result};
 const MEMORY_BYTES: i64 = 256 << 20;
 /// Threads of an agent; it uses a handful.
 const PIDS_LIMIT: i64 = 64;
+/// Of one that uses up a target's memory: last to be killed, but not exempt.
+const OOM_SCORE_ADJ: i64 = -999;
 /// Kept of an agent's stderr: its last words are what matters.
 const ERRORS_KEPT_BYTES: usize = 16 << 10;
 /// Lines read ahead of whoever reads an agent's output.
@@ -72,6 +74,10 @@ impl Docker {
         labels.insert(label::ROLE.into(), label::ROLE_AGENT.into());
         let keep: Vec<String> = spec.capabilities.iter().map(|capability| capability.name.into()).collect();
         let beside = format!("container:{}", spec.target_id);
+        let mounts = match spec.place {
+            Place::Cgroup => Some(self.cgroup_mounts(&spec.target_id).await?),
+            Place::Network | Place::Processes => None,
+        };
         let body = api::ContainerCreateBody {
             cmd: Some(vec!["inside".into(), "agent".into(), format!("--keep={}", keep.join(","))]),
             attach_stdin: Some(true),
@@ -84,9 +90,14 @@ impl Docker {
             host_config: Some(api::HostConfig {
                 network_mode: Some(match spec.place {
                     Place::Network => beside.clone(),
-                    Place::Processes => "none".into(),
+                    Place::Processes | Place::Cgroup => "none".into(),
                 }),
-                pid_mode: (spec.place == Place::Processes).then_some(beside),
+                pid_mode: (spec.place != Place::Network).then_some(beside),
+                // Version 2 lets a process into a cgroup only if both are in the namespace it sees.
+                cgroupns_mode: mounts.is_some().then_some(api::HostConfigCgroupnsModeEnum::HOST),
+                // Where memory runs short because of us, the kernel shall choose as it would without us.
+                oom_score_adj: mounts.is_some().then_some(OOM_SCORE_ADJ),
+                mounts,
                 cap_add: Some(keep),
                 auto_remove: Some(true),
                 memory: Some(MEMORY_BYTES),

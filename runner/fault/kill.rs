@@ -1,8 +1,10 @@
-//! `kill`: the container's first process gets a signal, once or again and again.
+//! `kill`: the container's first process gets a signal, or others by name, once or again and again.
 
 use super::signal;
 use super::step::{AfterBeat, Beat, Op};
-use super::{Cast, Change, FaultKind, replaced};
+use super::{Cast, Change, FaultKind, counted, replaced};
+use crate::agent::task::Task;
+use crate::agent::task::signal::Signal;
 use crate::agent::wire::{Engine, Kernel};
 use crate::event::Evidence;
 use crate::record;
@@ -12,7 +14,8 @@ use crate::units::Duration;
 
 record! {
     /// Sends a signal to the first process of the target, through Docker's API. Docker takes that for a
-    /// stop by hand, so its restart policy does not bring the container back: ask for `restart: true`.
+    /// stop by hand, so its restart policy does not bring the container back: ask for `restart: true`. With
+    /// `processes` only those get it, from inside.
     pub struct Kill ("kill") {
         /// The target.
         pub on: Located<String>,
@@ -25,6 +28,10 @@ record! {
         /// lasts: a crash loop with `restart: true`. A container that does not run when the time has come is
         /// passed over.
         pub every: Option<Located<Duration>>,
+        /// Only processes with one of these names, as `ps -o comm` shows them or as their command line begins;
+        /// with `every` also those that came meanwhile. The container's first process can be one of them only if it
+        /// handles the signal: the kernel shields it from all others that come from inside.
+        pub processes: Vec<String>,
     }
 }
 
@@ -43,12 +50,34 @@ impl Kill {
     }
 }
 
+impl Kill {
+    /// Signals to processes by name, from inside.
+    fn changes_inside(&self, cast: &Cast<'_>) -> Vec<Change> {
+        let task = Task::Signal(Signal {
+            names: self.processes.clone(),
+            signal: signal::number(&self.signal).unwrap_or_default(),
+            every: self.every.as_ref().map(|every| every.value),
+        });
+        // A signal that was sent can't be taken back, unless it is the one that stops; what goes on can be ended.
+        let lasts = self.every.is_some() || self.signal.value == "SIGSTOP";
+        let change = |container: &String| Change {
+            container: container.clone(),
+            apply: Op::Inside(task.clone()),
+            undo: lasts.then(|| Op::Restore(task.clone())),
+        };
+        cast.containers(&self.on).iter().map(change).collect()
+    }
+}
+
 impl FaultKind for Kill {
     fn aims(&self) -> Vec<&Located<String>> {
         vec![&self.on]
     }
 
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change> {
+        if !self.processes.is_empty() {
+            return self.changes_inside(cast);
+        }
         let signal = self.signal.value.clone();
         let apply = match &self.every {
             None => Op::Kill(signal),
@@ -67,10 +96,15 @@ impl FaultKind for Kill {
     }
 
     fn engine(&self, _: &Kernel) -> Option<Engine> {
-        Some(Engine::Docker)
+        Some(if self.processes.is_empty() { Engine::Docker } else { Engine::Agent })
     }
 
     fn summary(&self) -> String {
+        if !self.processes.is_empty() {
+            let every = self.every.as_ref().map_or(String::new(), |every| format!(" every {}", every.value));
+            let names = self.processes.join(", ");
+            return format!("processes {names} of {} get {}{every}", self.on.value, self.signal.value);
+        }
         let after = match (&self.every, self.restart) {
             (None, true) => ", started again after".to_owned(),
             (None, false) => ", not started again".to_owned(),
@@ -81,6 +115,11 @@ impl FaultKind for Kill {
     }
 
     fn proven(&self, evidence: &[Evidence]) -> bool {
+        if !self.processes.is_empty() {
+            // SIGKILL ends a process, whatever it does.
+            let proof = if self.signal.value == "SIGKILL" { "ended_processes" } else { "signals_sent" };
+            return counted(evidence).iter().any(|counted| counted.get(proof).is_some_and(|n| *n > 0));
+        }
         // A signal that need not end a process is proven by its delivery.
         let delivered = evidence.iter().any(|seen| matches!(seen, Evidence::Signalled(_)));
         delivered && self.signal.value != "SIGKILL" || replaced(evidence)
@@ -88,6 +127,13 @@ impl FaultKind for Kill {
 
     fn check(&self, mistakes: &mut Mistakes) {
         signal::check(&self.signal, mistakes);
+        if self.restart && !self.processes.is_empty() {
+            mistakes.add(
+                self.signal.span,
+                "`restart` starts the container again, which `processes` leaves running",
+                "leave out one of them",
+            );
+        }
         if let Some(every) = self.every.as_ref().filter(|every| every.value < SHORTEST_BEAT) {
             mistakes.add(
                 every.span,

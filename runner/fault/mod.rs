@@ -6,15 +6,18 @@
 
 pub mod bandwidth;
 pub mod blackhole;
+pub mod clock;
 pub mod corrupt;
 pub mod cpu;
 pub mod disconnect;
+pub mod disk;
 pub mod dns;
 pub mod duplicate;
 pub mod exec;
 pub mod flaky;
 pub mod found;
 pub mod http;
+pub mod io;
 pub mod kill;
 pub mod latency;
 pub mod loss;
@@ -144,6 +147,17 @@ fn cgroups(evidence: &[Evidence]) -> Vec<&found::Cgroup> {
         .collect()
 }
 
+/// What tasks of agents counted, oldest first.
+fn counted(evidence: &[Evidence]) -> Vec<&std::collections::BTreeMap<String, u64>> {
+    evidence
+        .iter()
+        .filter_map(|seen| match seen {
+            Evidence::Packets(counters) => Some(&counters.counted),
+            _ => None,
+        })
+        .collect()
+}
+
 /// What precedes the name of a service among peers.
 pub const SERVICE_PREFIX: &str = "service:";
 
@@ -231,7 +245,7 @@ catalogue! {
     Reset(reset::Reset) = "reset",
     /// Only so many bits a second get through.
     Bandwidth(bandwidth::Bandwidth) = "bandwidth",
-    /// The container's first process gets a signal.
+    /// The container's first process gets a signal, or others by name.
     Kill(kill::Kill) = "kill",
     /// Every process of the container is frozen.
     Pause(pause::Pause) = "pause",
@@ -243,12 +257,18 @@ catalogue! {
     Remove(remove::Remove) = "remove",
     /// The container is detached from a network.
     Disconnect(disconnect::Disconnect) = "disconnect",
-    /// The container has less CPU.
+    /// The container's CPU is used up, or it has less.
     Cpu(cpu::Cpu) = "cpu",
-    /// The container has less memory.
+    /// The container's memory is filled, or it has less.
     Memory(memory::Memory) = "memory",
-    /// The container may have fewer processes and threads.
+    /// The container has no room for new processes and threads.
     Processes(processes::Processes) = "processes",
+    /// A device that the container uses is kept busy.
+    Io(io::Io) = "io",
+    /// The container's processes read a wrong clock.
+    Clock(clock::Clock) = "clock",
+    /// A file system that the container writes to is filled.
+    Disk(disk::Disk) = "disk",
     /// A command of your own, and one that takes it back.
     Exec(exec::Exec) = "exec",
     /// Names don't resolve, resolve late, or to somewhere else.
@@ -256,3 +276,6 @@ catalogue! {
     /// HTTP requests fail, wait, or come with other headers or bodies.
     Http(http::HttpFault) = "http",
 }
+
+#[cfg(test)]
+mod steps_tests;

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::live::{Happening, Live};
-use crate::agent::task::Place;
+use crate::agent::task::{Place, Task};
 use crate::error::Result;
 use crate::event::{Event, Evidence};
 use crate::fault::step::{Limit, Op, Step};
@@ -106,7 +106,8 @@ impl Live<'_> {
 
     /// The kernel killed for lack of memory; if that is because we took it, the end is ours.
     fn out_of_memory(&mut self, container: &str) -> Result<()> {
-        let took = |step: &&Step| matches!(step.apply, Op::Limit(Limit::Memory(..)));
+        let took =
+            |step: &&Step| matches!(step.apply, Op::Limit(Limit::Memory(..)) | Op::Inside(Task::Fill(_)));
         let steps: Vec<u32> =
             self.active_on(container).into_iter().filter(took).map(|step| step.id).collect();
         for step in steps {

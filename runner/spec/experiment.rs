@@ -219,6 +219,7 @@ pub enum Steady {
 /// One line of the guards: an expression over the load, a probe that fails, or containers that say they are unwell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "an experiment has a few")]
 pub enum Guard {
     /// `rate(good) < 80% over 3s`
     Check(Located<Check>),

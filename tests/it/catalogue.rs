@@ -58,6 +58,14 @@ catalogue! {
     memory_fails = "memory-broken.yaml",
     processes_holds = "processes.yaml",
     exec_holds = "exec.yaml",
+    cpu_burn_holds = "cpu-burn.yaml",
+    cpu_burn_fails = "cpu-burn-broken.yaml",
+    memory_fill_holds = "memory-fill.yaml",
+    memory_fill_fails = "memory-fill-broken.yaml",
+    processes_fill_holds = "processes-fill.yaml",
+    disk_holds = "disk.yaml",
+    clock_holds = "clock.yaml",
+    clock_fails = "clock-broken.yaml",
 }
 
 fn folder() -> PathBuf {

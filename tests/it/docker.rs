@@ -78,7 +78,7 @@ async fn remove_all(run: &str) {
 }
 
 /// A store of the lab in a network of its own: something to do things to.
-async fn store(docker: &Docker, run: &Run) -> Found {
+pub async fn store(docker: &Docker, run: &Run) -> Found {
     docker.create_network(&run.0, "lab", &BTreeMap::new()).await.unwrap();
     let spec = ContainerSpec {
         run: run.0.clone(),

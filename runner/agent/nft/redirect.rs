@@ -137,7 +137,7 @@ impl Batch {
         self.hook(family, table, "guard", "filter", libc::NF_INET_LOCAL_IN, GUARD_PRIORITY);
         for protocol in redirect.protocols {
             self.add_rule(family as u8, table, "guard", |rule| {
-                rule.to_port(family, *protocol, redirect.to);
+                rule.for_port(family, *protocol, redirect.to);
                 rule.untranslated();
                 rule.verdict(libc::NF_DROP, None);
             });
@@ -172,7 +172,7 @@ impl Rule<'_> {
         self.compare(libc::NFT_CMP_LTE, &last.to_be_bytes());
     }
 
-    fn to_port(&mut self, family: Family, protocol: Protocol, port: u16) {
+    fn for_port(&mut self, family: Family, protocol: Protocol, port: u16) {
         self.l4(family.protocol(protocol));
         self.payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2, 1);
         self.compare(libc::NFT_CMP_EQ, &port.to_be_bytes());
@@ -180,7 +180,7 @@ impl Rule<'_> {
 
     /// Takes the first packet of a flow to `port`, and so the flow, to the port `to`.
     fn take(&mut self, family: Family, protocol: Protocol, port: u16, to: u16) {
-        self.to_port(family, protocol, port);
+        self.for_port(family, protocol, port);
         if protocol == Protocol::Tcp {
             /// Of FIN, SYN, RST and ACK, SYN alone.
             const FLAGS: u8 = 1 | 2 | 4 | 16;

@@ -5,14 +5,22 @@
 //! restored by another one in the same place, with nothing but the task to go by: so prefer what vanishes with
 //! its owner, and let nothing depend on memory.
 
+pub mod burn;
+pub mod churn;
+pub mod crowd;
+pub mod disk;
 pub mod dns;
+pub mod fill;
 pub mod freeze;
 pub mod http;
+pub mod signal;
+pub mod skew;
 
 use std::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
 
+use super::hand::Chore;
 use super::wire::{Counters, Engine};
 
 /// Where an agent sits: what it shares with its target.
@@ -23,6 +31,8 @@ pub enum Place {
     Network,
     /// The target's pid namespace, and no network.
     Processes,
+    /// The target's pid namespace, a view of the target's cgroup, and its door ([`super::cgroup`]).
+    Cgroup,
 }
 
 impl Place {
@@ -31,6 +41,7 @@ impl Place {
         match self {
             Self::Network => "network",
             Self::Processes => "processes",
+            Self::Cgroup => "cgroup",
         }
     }
 }
@@ -48,9 +59,13 @@ pub struct Capability {
 pub const NET_ADMIN: Capability = Capability { name: "NET_ADMIN", bit: 12 };
 /// Signals to processes of other users.
 pub const KILL: Capability = Capability { name: "KILL", bit: 5 };
+/// Another user's processes: their file systems and their memory.
+pub const SYS_PTRACE: Capability = Capability { name: "SYS_PTRACE", bit: 19 };
+/// Folders of other users.
+pub const DAC_OVERRIDE: Capability = Capability { name: "DAC_OVERRIDE", bit: 1 };
 
 /// All capabilities that an agent may be given.
-const CAPABILITIES: [Capability; 2] = [NET_ADMIN, KILL];
+const CAPABILITIES: [Capability; 4] = [NET_ADMIN, KILL, SYS_PTRACE, DAC_OVERRIDE];
 
 /// The capability called so; nothing for one that no agent may have.
 pub fn capability(name: &str) -> Option<Capability> {
@@ -84,6 +99,11 @@ pub trait TaskKind {
 
     /// One line for people, without the container's name: `freeze processes nginx`.
     fn summary(&self) -> String;
+
+    /// What a process inside the target's cgroup does of it; nothing where there is none.
+    fn chore(&self) -> Option<&dyn Chore> {
+        None
+    }
 }
 
 /// A staged task in an agent's hands. Dropping it takes nothing back.
@@ -107,6 +127,7 @@ macro_rules! tasks {
         /// Something an agent does to a target other than impair its packets.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
+        #[expect(clippy::large_enum_variant, reason = "there are a few of them, each made once")]
         pub enum Task { $( $(#[doc = $doc])* $variant($type), )* }
 
         impl Task {
@@ -121,6 +142,20 @@ macro_rules! tasks {
 tasks! {
     /// Processes are stopped by name.
     Freeze(freeze::Freeze),
+    /// Processes get a signal, by name.
+    Signal(signal::Signal),
+    /// CPU is used up.
+    Burn(burn::Burn),
+    /// Memory is filled.
+    Fill(fill::Fill),
+    /// Processes and threads are used up.
+    Crowd(crowd::Crowd),
+    /// A device is kept busy.
+    Churn(churn::Churn),
+    /// Clocks are wrong.
+    Skew(skew::Skew),
+    /// A file system is filled.
+    Disk(disk::Disk),
     /// DNS queries are answered falsely.
     Dns(dns::Dns),
     /// HTTP requests and their answers are changed.

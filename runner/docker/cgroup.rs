@@ -1,0 +1,105 @@
+//! Where a container's cgroup is on the daemon's machine, and how an agent gets at it.
+//!
+//! An agent that works inside a target's limits sees the target's cgroup read-only and may write to one file of
+//! each hierarchy: `cgroup.procs`, by which it brings processes of its own under those limits. It can change
+//! none of the limits, needs no capability for it, and nothing is charged to the target before a step is fired.
+//! A container made with the target's cgroup as its parent would charge its own start to the target, tens of
+//! megabytes, when nothing may be changed yet; and it works with one of Docker's cgroup drivers only.
+
+use super::{CALL_LIMIT, Docker, api, bounded};
+use crate::agent::cgroup::{AT, HIERARCHIES, UNIFIED, door, view};
+use crate::error::{Error, Result};
+
+/// Where Linux distributions and Docker have it.
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// How a daemon lays out its cgroups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Layout {
+    /// Slices and scopes instead of plain folders.
+    systemd: bool,
+    /// One hierarchy for everything.
+    unified: bool,
+}
+
+impl Docker {
+    /// What an agent must mount to get at the cgroup of container `id`.
+    ///
+    /// # Errors
+    /// The container does not exist, or the daemon has no cgroups or does not answer.
+    pub(super) async fn cgroup_mounts(&self, id: &str) -> Result<Vec<api::Mount>> {
+        let info = bounded("ask Docker for its cgroups", CALL_LIMIT, self.api.info()).await?;
+        let driver = info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default();
+        if !matches!(driver.as_str(), "systemd" | "cgroupfs") {
+            return Err(Error::environment("this Docker keeps its containers in no cgroups of their own")
+                .hint(
+                    "run Docker with systemd or as root; a rootless Docker without delegation has no limits",
+                ));
+        }
+        let version = info.cgroup_version.map(|version| version.to_string()).unwrap_or_default();
+        let layout = Layout { systemd: driver == "systemd", unified: version == "2" };
+        let host = self.inspect(id).await?.and_then(|container| container.host_config);
+        let parent = host.and_then(|host| host.cgroup_parent).unwrap_or_default();
+        let path = path(layout, &parent, id);
+        let hierarchies = if layout.unified { &[UNIFIED][..] } else { &HIERARCHIES[..] };
+        Ok(hierarchies
+            .iter()
+            .flat_map(|hierarchy| {
+                let from = match *hierarchy {
+                    UNIFIED => format!("{ROOT}{path}"),
+                    named => format!("{ROOT}/{named}{path}"),
+                };
+                let procs = format!("{from}/cgroup.procs");
+                [
+                    mount(from, &view(AT.as_ref(), hierarchy), true),
+                    mount(procs, &door(AT.as_ref(), hierarchy), false),
+                ]
+            })
+            .collect())
+    }
+}
+
+fn mount(source: String, target: &std::path::Path, read_only: bool) -> api::Mount {
+    api::Mount {
+        typ: Some(api::MountType::BIND),
+        source: Some(source),
+        target: Some(target.to_string_lossy().into_owned()),
+        read_only: Some(read_only),
+        ..Default::default()
+    }
+}
+
+/// The cgroup of container `id`, from the root of its hierarchy, made with this `--cgroup-parent` (empty: none).
+fn path(layout: Layout, parent: &str, id: &str) -> String {
+    if !layout.systemd {
+        let parent = parent.trim_matches('/');
+        return format!("/{}/{id}", if parent.is_empty() { "docker" } else { parent });
+    }
+    let slice = if parent.is_empty() { "system.slice" } else { parent };
+    // `a-b.slice` is kept within `a.slice`.
+    let mut folders = String::new();
+    let stem = slice.trim_end_matches(".slice");
+    if stem != "-" {
+        for (at, _) in stem.match_indices('-') {
+            folders.push_str(&format!("/{}.slice", &stem[..at]));
+        }
+        folders.push_str(&format!("/{stem}.slice"));
+    }
+    format!("{folders}/docker-{id}.scope")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_found_where_each_driver_keeps_it() {
+        let plain = Layout { systemd: false, unified: false };
+        assert_eq!(path(plain, "", "ab12"), "/docker/ab12");
+        assert_eq!(path(plain, "/team/a/", "ab12"), "/team/a/ab12");
+        let systemd = Layout { systemd: true, unified: true };
+        assert_eq!(path(systemd, "", "ab12"), "/system.slice/docker-ab12.scope");
+        assert_eq!(path(systemd, "team-a.slice", "ab12"), "/team.slice/team-a.slice/docker-ab12.scope");
+        assert_eq!(path(systemd, "-.slice", "ab12"), "/docker-ab12.scope");
+    }
+}
