@@ -5,6 +5,7 @@
 //! not in effect is no error: healing may be done twice.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -139,6 +140,10 @@ async fn look(docker: &Docker, id: &str, whole: impl Fn(&str) -> bool) -> Result
     }
 }
 
+/// Healing agents of this process so far. Each has a name of its own: two may be at work beside one container, and
+/// the daemon gives a name free only some time after its container has ended.
+static HEALERS: AtomicU32 = AtomicU32::new(0);
+
 /// Where an agent for `task` sits, and its privileges there.
 fn agent_needs(task: &Task) -> (Place, Vec<Capability>) {
     (task.kind().place(), task.kind().capabilities().to_vec())
@@ -153,9 +158,10 @@ async fn by_agent(
     (place, capabilities): (Place, Vec<Capability>),
     command: Command,
 ) -> Result<bool> {
+    let healer = format!("heal-{}-{}", std::process::id(), HEALERS.fetch_add(1, Ordering::Relaxed));
     let spec = AgentSpec {
         run: run.into(),
-        name: agent_name("heal", place, container),
+        name: agent_name(&healer, place, container),
         target_id: id.into(),
         place,
         capabilities,
