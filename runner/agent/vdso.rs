@@ -81,7 +81,7 @@ impl Image {
             match symbol(&pristine, name) {
                 // One that starts across two words could not be written at once.
                 Some(at) if at % WORD_BYTES <= WORD_BYTES - JUMP_BYTES => {
-                    drop(jumps.insert(at, cave + within))
+                    jumps.insert(at, cave + within);
                 }
                 Some(_) => return Err(format!("`{name}` is oddly placed in this kernel's vDSO")),
                 None => return Err(format!("this kernel's vDSO has no `{name}`: clocks can't be skewed")),
