@@ -15,6 +15,7 @@ pub mod image;
 pub mod limits;
 mod look;
 mod make;
+mod mark;
 mod network;
 
 use std::fmt::Display;
@@ -54,6 +55,16 @@ pub mod label {
     pub const ROLE_NETWORK: &str = "network";
     /// The image of agents and labs.
     pub const ROLE_IMAGE: &str = "image";
+    /// A mark that a container is a run's ([`crate::hold`]).
+    pub const ROLE_HOLD: &str = "hold";
+    /// The mark that runs are halted ([`crate::halt`]).
+    pub const ROLE_HALT: &str = "halt";
+    /// Of a hold: the container's id.
+    pub const HOLDS: &str = "io.chaos.holds";
+    /// Of a halt: who.
+    pub const BY: &str = "io.chaos.by";
+    /// Of a halt: since when.
+    pub const SINCE: &str = "io.chaos.since";
     /// The machine whose runner made it ([`super::host_id`]).
     pub const HOST: &str = "io.chaos.host";
     /// A lab container's or network's short name, as experiments use it.
@@ -185,6 +196,13 @@ impl Docker {
     #[must_use]
     pub fn with_program(self, program: impl Into<PathBuf>) -> Self {
         Self { program: Arc::new(program.into()), image: Arc::default(), ..self }
+    }
+
+    /// True if the daemon answers, within a second.
+    pub async fn answers(&self) -> bool {
+        /// A daemon that is there answers this in milliseconds.
+        const LIMIT: Duration = Duration::from_secs(1);
+        bounded("ask whether Docker is there", LIMIT, self.api.ping()).await.is_ok()
     }
 
     /// The daemon's address.

@@ -17,6 +17,7 @@ use crate::error::{Error, Exit, Result};
 use crate::event::{ContainerState, Ran};
 use crate::fault::found::{Limits, Process};
 use crate::fault::step::{Exec, Op, Where};
+use crate::hold;
 use crate::inject::{Link, agent_name};
 use crate::lab;
 use crate::ledger::{Debt, HostExec, Ledger};
@@ -205,7 +206,7 @@ pub async fn everything(docker: &Docker, ledger: &mut Ledger) -> Vec<Healed> {
     // An agent of a dead runner has read the end of its input; one that has not ended by now hangs.
     let mut healed = match remove_agents(docker, &run).await {
         Ok(_) => Vec::new(),
-        Err(error) => vec![Healed { step: None, line: "its agents".into(), failed: Some(error.to_string()) }],
+        Err(error) => vec![Healed { step: None, line: "its agents".into(), failed: Some(error.chain()) }],
     };
     let mut by_container = BTreeMap::<String, Vec<(u32, Debt)>>::new();
     let mut labs = Vec::new();
@@ -220,13 +221,12 @@ pub async fn everything(docker: &Docker, ledger: &mut Ledger) -> Vec<Healed> {
         join_all(by_container.into_values().map(|debts| undo_debts(docker, &run, host, debts))).await;
     for (keys, lines) in undone {
         if let Err(error) = ledger.settle(&keys) {
-            healed.push(Healed { step: None, line: "the ledger".into(), failed: Some(error.to_string()) });
+            healed.push(Healed { step: None, line: "the ledger".into(), failed: Some(error.chain()) });
         }
         healed.extend(lines);
     }
     for (key, keep) in labs {
-        let failed =
-            if keep { None } else { lab::down(docker, &run).await.err().map(|error| error.to_string()) };
+        let failed = if keep { None } else { lab::down(docker, &run).await.err().map(|error| error.chain()) };
         if failed.is_none() && ledger.settle(&[key]).is_err() {
             continue;
         }
@@ -234,7 +234,42 @@ pub async fn everything(docker: &Docker, ledger: &mut Ledger) -> Vec<Healed> {
             healed.push(Healed { step: None, line: "lab taken down".into(), failed });
         }
     }
+    // Last: what is not healed is not to be had yet.
+    if healed.iter().all(|healed| healed.failed.is_none())
+        && let Err(error) = hold::release(docker, &run).await
+    {
+        healed.push(Healed { step: None, line: "its holds".into(), failed: Some(error.chain()) });
+    }
     healed
+}
+
+/// How long a daemon that is away, as while it is restarted, is waited for.
+const AWAY_LIMIT: Duration = Duration::from_secs(30);
+/// How often what failed is tried again with a daemon that answers: it may have come back only just.
+const TRIES: u32 = 3;
+/// How long to wait between.
+const BETWEEN_TRIES: Duration = Duration::from_millis(300);
+
+/// As [`everything`], waiting for a daemon that is away and trying again what failed.
+pub async fn patiently(docker: &Docker, ledger: &mut Ledger) -> Vec<Healed> {
+    let until = tokio::time::Instant::now() + AWAY_LIMIT;
+    let mut whole = Vec::new();
+    let mut tries = 0;
+    loop {
+        let (failed, done): (Vec<_>, Vec<_>) =
+            everything(docker, ledger).await.into_iter().partition(|healed| healed.failed.is_some());
+        whole.extend(done);
+        tries += 1;
+        if failed.is_empty() || tries >= TRIES {
+            whole.extend(failed);
+            return whole;
+        }
+        tokio::time::sleep(BETWEEN_TRIES).await;
+        while !docker.answers().await && tokio::time::Instant::now() < until {
+            tries = 0;
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
+    }
 }
 
 async fn undo_debts(
@@ -256,7 +291,7 @@ async fn undo_debts(
             match undo(docker, run, &tag, &container, &id, &op).await {
                 Ok(true) => None,
                 Ok(false) => Some(format!("it does not look whole after `{op}`")),
-                Err(error) => Some(error.to_string()),
+                Err(error) => Some(error.chain()),
             }
         };
         cleared |= failed.is_none() && op == Op::Clear;

@@ -57,6 +57,7 @@ pub enum HostExec {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one at a time")]
 enum Line {
     Opened {
         schema: String,
@@ -121,8 +122,11 @@ impl Ledger {
         };
         fs::create_dir_all(runs_dir(state)).map_err(failed)?;
         fs::create_dir(&folder).map_err(failed)?;
-        let lock = File::create(folder.join("lock")).map_err(failed)?;
+        let mut lock = File::create(folder.join("lock")).map_err(failed)?;
         lock.lock().map_err(failed)?;
+        let pid = std::process::id();
+        // Whoever wants to stop the run finds its runner by this.
+        writeln!(lock, "{pid} {}", started_at(pid).unwrap_or_default()).map_err(failed)?;
         let file = OpenOptions::new()
             .append(true)
             .create_new(true)
@@ -226,6 +230,52 @@ impl Ledger {
             .because(error)
         })
     }
+}
+
+/// The process that runs a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Runner {
+    /// Its process id.
+    pub pid: u32,
+    /// When it started, in the kernel's ticks since boot: with the id it is one process and no other.
+    pub started: u64,
+}
+
+/// When the process started, in the kernel's ticks since boot; nothing if there is none.
+pub fn started_at(pid: u32) -> Option<u64> {
+    // The 22nd field; the second one, the program's name, may have spaces and parentheses in it.
+    const AFTER_NAME: usize = 19;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(AFTER_NAME)?.parse().ok()
+}
+
+/// The runner of `run`; nothing if there is no such run under `state`, or it is dead, being healed or not.
+pub fn runner(state: &Path, run: &str) -> Result<Option<Runner>> {
+    // A name is no way out of the directory.
+    let Ok(text) =
+        fs::read_to_string(runs_dir(state).join(Path::new(run).file_name().unwrap_or_default()).join("lock"))
+    else {
+        return Ok(None);
+    };
+    let mut numbers = text.split_whitespace();
+    let (pid, started) = (numbers.next(), numbers.next());
+    let (Some(pid), Some(started)) =
+        (pid.and_then(|pid| pid.parse().ok()), started.and_then(|started| started.parse().ok()))
+    else {
+        return Err(Error::environment(format!("the lock of run {run} does not say who holds it"))
+            .hint("stop it where it was started, with Ctrl-C"));
+    };
+    Ok((started_at(pid) == Some(started)).then_some(Runner { pid, started }))
+}
+
+/// The runs under `state` whose runners live; sorted.
+pub fn live_runs(state: &Path) -> Result<Vec<String>> {
+    let Ok(entries) = fs::read_dir(runs_dir(state)) else { return Ok(Vec::new()) };
+    let mut names: Vec<_> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names.retain(|run| matches!(runner(state, run), Ok(Some(_))));
+    Ok(names)
 }
 
 /// Takes the lock of `run`, waiting for its runner to die or finish; nothing if the run is over and gone.

@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::docker::{Docker, host_id, label};
 use crate::error::{Error, Exit, Result};
 use crate::heal;
+use crate::hold;
 use crate::lab;
 use crate::ledger::{self, Ledger};
 
@@ -50,6 +51,7 @@ pub async fn orphans(docker: &Docker, state: &Path) -> Result<Vec<String>> {
 pub async fn remove(docker: &Docker, run: String) -> Result<Recovered> {
     heal::remove_agents(docker, &run).await?;
     lab::down(docker, &run).await?;
+    hold::release(docker, &run).await?;
     Ok(Recovered { run, lines: vec!["what carried its label is removed".into()] })
 }
 

@@ -5,8 +5,11 @@ mod it {
     mod agent_lab;
     mod agent_paths;
     mod catalogue;
+    mod dns;
     mod docker;
     mod docker_errors;
+    mod hostile_daemon;
+    mod http;
     mod impair;
     mod inside;
     mod lab;
@@ -19,7 +22,9 @@ mod it {
     mod netem_chance;
     mod report;
     mod run;
+    mod safety;
     mod spec;
+    mod target;
     mod tasks;
     mod torture;
     mod verdict;

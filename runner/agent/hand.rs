@@ -191,9 +191,9 @@ impl Drop for Hand {
 ///
 /// # Errors
 /// The target's cgroup is not to be seen, or no process can be started, for people.
-pub fn stage(tag: &str, task: Task) -> Result<Box<dyn Work>, String> {
+pub fn stage(tag: &str, task: &Task) -> Result<Box<dyn Work>, String> {
     let cgroup = Cgroup::of_target()?;
-    let hand = Hand::start(tag, &task)?;
+    let hand = Hand::start(tag, task)?;
     Ok(Box::new(Handwork { hand, cgroup, fired: None, last: BTreeMap::new() }))
 }
 

@@ -6,12 +6,14 @@
 
 use std::process::{Command, Stdio};
 
+use super::conntrack;
 use super::links;
 use super::netlink::{Message, Refusal, Socket};
 use super::nfqueue;
+use super::nft::redirect::{Origin, Owner, Redirect};
 use super::nft::rule::{Bypass, Disown, Disowned, OwnerKey, QueueWay};
 use super::nft::{self, Batch, FAMILIES, Family};
-use super::wire::Kernel;
+use super::wire::{Kernel, Protocol};
 
 /// The table that tried batches would make.
 const TRIED: &str = "chaos_try";
@@ -54,8 +56,23 @@ pub fn probe() -> Kernel {
         nft_queue: queued(QueueWay::Native),
         xt_queue: queued(QueueWay::Xtables),
         nfqueue: nfqueue::is_there(),
+        nft_redirect: redirects(),
+        conntrack: Socket::open(libc::NETLINK_NETFILTER).is_ok_and(|socket| conntrack::is_there(&socket)),
         tbf: known(|message| qdisc_without_options(message, "tbf")),
     }
+}
+
+/// True if flows can be redirected to a port of ours, by rules of both hooks.
+fn redirects() -> bool {
+    let Ok(socket) = Socket::open(libc::NETLINK_NETFILTER) else { return false };
+    [Origin::Inside, Origin::Outside].into_iter().all(|origin| {
+        let mut trial = Batch::begin();
+        let protocols = &[Protocol::Tcp, Protocol::Udp];
+        let owner = Owner::Nobody;
+        let redirect = Redirect { name: TRIED, owner, place: 1, origin, protocols, port: 1, to: 1 };
+        trial.redirect(&[Family::Ip], &redirect);
+        trial.try_out(&socket).is_ok()
+    })
 }
 
 /// The families that nftables has tables for here.

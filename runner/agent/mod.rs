@@ -8,12 +8,17 @@
 //!
 //! Start at [`serve`]; then [`steps`].
 
+pub mod account;
 pub mod cgroup;
 pub mod chance;
+pub mod conntrack;
 pub mod delay;
+pub mod diversion;
+pub mod dns;
 pub mod fate;
 pub mod folder;
 pub mod hand;
+pub mod http;
 pub mod jobs;
 pub mod kernel;
 pub mod links;
@@ -24,6 +29,7 @@ pub mod nft;
 pub mod processes;
 pub mod ptrace;
 pub mod reach;
+pub mod service;
 pub mod shaper;
 pub mod skewed;
 pub mod step;

@@ -355,16 +355,8 @@ impl Steps {
             netem::purge(tag).map_err(|refusal| format!("could not remove what netem left: {refusal}"))?;
         removed += shaper::purge(tag)
             .map_err(|refusal| format!("could not remove what a token bucket left: {refusal}"))?;
-        let tables = self.tables().map_err(|refusal| format!("could not list the tables: {refusal}"))?;
-        // A table with an owner has a live one.
-        for table in tables.iter().filter(|table| table.name.starts_with(&prefix) && table.owner.is_none()) {
-            let mut batch = Batch::begin();
-            batch.remove_table(table.family, &table.name);
-            match batch.commit(&self.means.nft) {
-                Ok(()) => removed += 1,
-                Err(refusal) if refusal.errno == libc::ENOENT => {}
-                Err(refusal) => return Err(format!("could not remove table {}: {refusal}", table.name)),
-            }
+        if self.means.kernel.nft {
+            removed += nft::purge(&self.means.nft, &prefix)?;
         }
         Ok(removed)
     }

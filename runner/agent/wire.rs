@@ -47,6 +47,12 @@ pub struct Kernel {
     pub xt_queue: bool,
     /// nfnetlink_queue, the userspace end of both.
     pub nfqueue: bool,
+    /// nftables' NAT chains and `redirect`.
+    #[serde(default)]
+    pub nft_redirect: bool,
+    /// Connection tracking's netlink, which tells where a redirected datagram was going.
+    #[serde(default)]
+    pub conntrack: bool,
     /// The token bucket, a queueing discipline.
     #[serde(default)]
     pub tbf: bool,
@@ -64,6 +70,8 @@ impl Kernel {
             nft_queue: false,
             xt_queue: false,
             nfqueue: false,
+            nft_redirect: false,
+            conntrack: false,
             tbf: false,
         }
     }
@@ -313,6 +321,7 @@ pub struct Request {
 /// What the runner asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "one at a time")]
 pub enum Command {
     /// Stage these, changing nothing yet. Answered by `armed`.
     Arm {

@@ -13,6 +13,7 @@ use crate::agent::wire::{Engine, Kernel};
 use crate::docker::image::Image;
 use crate::docker::{Docker, Facts};
 use crate::error::{Error, Exit, Result};
+use crate::halt::{self, Halt};
 use crate::lab::compose;
 
 /// The format of `--json`.
@@ -56,6 +57,8 @@ struct Check {
 /// Everything that was found out.
 struct Findings {
     docker: Result<(Facts, String)>,
+    /// Who has halted runs on the daemon.
+    halt: Option<Halt>,
     /// Nothing: could not be tried, or the daemon's kernel is not this one.
     kernel: Option<Kernel>,
     image: std::io::Result<String>,
@@ -86,11 +89,14 @@ async fn gather() -> Findings {
         Ok((docker.facts().await?, docker.endpoint().described()))
     };
     let docker: Result<(Facts, String)> = docker.await;
+    let halt = async { halt::look(&Docker::connect().await?).await };
+    let halt = if docker.is_ok() { halt.await.ok().flatten() } else { None };
     let same_kernel = docker.as_ref().is_ok_and(|(facts, _)| facts.local && facts.kernel == this_kernel());
     let image = tokio::task::spawn_blocking(|| Image::of(Path::new("/proc/self/exe")).map(|image| image.tag));
     let state_dir = crate::ledger::state_dir();
     Findings {
         docker,
+        halt,
         kernel: if same_kernel { crate::agent::kernel::probe_kernel() } else { None },
         image: image.await.expect("making an image does not panic"),
         compose: compose::program().await.map(|program| program.join(" ")),
@@ -153,6 +159,10 @@ impl Check {
 /// Every check, in the order in which they are printed.
 fn checks(findings: &Findings) -> Vec<Check> {
     let mut checks = docker_checks(&findings.docker);
+    checks.extend(findings.halt.as_ref().map(|halt| {
+        let found = format!("halted by {} since {}", halt.by, halt.since);
+        Check::bad("runs", Outcome::Fail, found, "once it is safe again: `chaos halt --release`")
+    }));
     checks.push(match &findings.image {
         Ok(tag) => Check::ok("image", format!("{tag}, made from this program")),
         Err(error) => Check::bad(
@@ -259,6 +269,8 @@ fn kernel_checks(findings: &Findings) -> Vec<Check> {
         mechanism("nft queue", kernel.nft_queue, "`sudo modprobe nft_queue`"),
         mechanism("xt queue", kernel.xt_queue, "`sudo modprobe xt_NFQUEUE nft_compat`"),
         mechanism("nfqueue", kernel.nfqueue, "`sudo modprobe nfnetlink_queue`"),
+        mechanism("redirect", kernel.nft_redirect, "`sudo modprobe nft_nat nft_redir nft_ct`"),
+        mechanism("conntrack", kernel.conntrack, "`sudo modprobe nf_conntrack_netlink`"),
     ];
     let packets = kernel.packet_engine();
     let rules = kernel.nft.then_some(Engine::Nft);
@@ -267,6 +279,8 @@ fn kernel_checks(findings: &Findings) -> Vec<Check> {
         ("partition", rules),
         ("kill", Some(Engine::Docker)),
         ("pause", Some(Engine::Docker)),
+        ("dns", (kernel.nft_redirect && kernel.conntrack).then_some(Engine::Agent)),
+        ("http", kernel.nft_redirect.then_some(Engine::Agent)),
     ];
     checks.extend(faults.map(|(fault, engine)| match engine {
         Some(engine) => Check::ok(fault, format!("by {}", engine.word())),
@@ -331,6 +345,7 @@ mod tests {
         };
         Findings {
             docker: Ok((facts, "unix:///var/run/docker.sock".into())),
+            halt: None,
             kernel: Some(Kernel {
                 release: "6.18.0".into(),
                 netem: false,
@@ -340,6 +355,8 @@ mod tests {
                 nft_queue: false,
                 xt_queue: true,
                 nfqueue: true,
+                nft_redirect: true,
+                conntrack: true,
                 tbf: true,
             }),
             image: Ok("chaos:0123456789ab".into()),
@@ -366,10 +383,14 @@ mod tests {
     warn  nft queue   not in this kernel; mend: `sudo modprobe nft_queue`
     ok    xt queue    there
     ok    nfqueue     there
+    ok    redirect    there
+    ok    conntrack   there
     ok    latency     by nfqueue
     ok    partition   by nft
     ok    kill        by docker
     ok    pause       by docker
+    ok    dns         by agent
+    ok    http        by agent
     ok    compose     `docker compose`
     ok    open files  1024 now, up to 524288
     ok    clock       tsc, timers to 1 ns
@@ -386,10 +407,13 @@ mod tests {
             nft_owner: false,
             xt_queue: false,
             nfqueue: false,
+            nft_redirect: false,
+            conntrack: false,
             ..findings().kernel.unwrap()
         };
         let wrong = Findings {
             docker: Err(Error::environment("no permission").because(denied()).hint("join the group")),
+            halt: None,
             kernel: Some(bare),
             image: Err(denied()),
             compose: None,
@@ -410,16 +434,28 @@ mod tests {
     warn  nft queue   not in this kernel; mend: `sudo modprobe nft_queue`
     warn  xt queue    not in this kernel; mend: `sudo modprobe xt_NFQUEUE nft_compat`
     warn  nfqueue     not in this kernel; mend: `sudo modprobe nfnetlink_queue`
+    warn  redirect    not in this kernel; mend: `sudo modprobe nft_nat nft_redir nft_ct`
+    warn  conntrack   not in this kernel; mend: `sudo modprobe nf_conntrack_netlink`
     warn  latency     nothing in this kernel can do it; mend: see the mechanisms above
     warn  partition   nothing in this kernel can do it; mend: see the mechanisms above
     ok    kill        by docker
     ok    pause       by docker
+    warn  dns         nothing in this kernel can do it; mend: see the mechanisms above
+    warn  http        nothing in this kernel can do it; mend: see the mechanisms above
     warn  compose     not installed: `lab: {compose: …}` can't be used; mend: https://docs.docker.com/compose/install/linux/
     warn  open files  at most 4096: little for a system that hangs; mend: `ulimit -Hn 10240` as root, or LimitNOFILE= of the service that starts this
     warn  clock       hpet: slow to read, which costs the generator accuracy; mend: see /sys/devices/system/clocksource/clocksource0/available_clocksource; on bare metal boot with `tsc=reliable`
     FAIL  state       /state: permission denied; mend: set CHAOS_STATE_DIR to a directory you can write to
     "#);
         assert!(checks.iter().all(|check| check.outcome == Outcome::Ok || check.remedy.is_some()));
+    }
+
+    #[test]
+    fn says_that_runs_are_halted() {
+        let halt = Halt { by: "ann@desk".into(), since: "2026-01-02T03:04:05Z".into() };
+        let checks = checks(&Findings { halt: Some(halt), ..findings() });
+        let halted: Vec<_> = checks.into_iter().filter(|check| check.name == "runs").collect();
+        insta::assert_snapshot!(render(&halted), @"FAIL  runs        halted by ann@desk since 2026-01-02T03:04:05Z; mend: once it is safe again: `chaos halt --release`");
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn find(what: &str) -> Result<(Lab, PathBuf)> {
         return Ok((Lab::Compose(name), directory));
     }
     let variables = std::env::vars().collect();
-    let experiment = parse(&Input { file: what.into(), text, overrides: Vec::new(), variables })?;
+    let experiment = parse(&Input { file: what.into(), text, variables, ..Input::default() })?;
     let lab = experiment.lab.ok_or_else(|| {
         Error::mistake(format!("{what} has no `lab:`"))
             .hint("add `lab: replicas`, or start your system yourself")

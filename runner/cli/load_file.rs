@@ -86,7 +86,7 @@ pub fn input(path: &Path, sets: &[String]) -> Result<Input> {
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    Ok(Input { file, text, overrides, variables })
+    Ok(Input { file, text, overrides, variables, ..Input::default() })
 }
 
 /// Reads no more than what can be refused as too much.

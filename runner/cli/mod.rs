@@ -4,6 +4,8 @@
 //! exits the process or prints an error.
 
 mod doctor;
+mod fault;
+mod halt;
 mod hist;
 mod inside;
 mod lab;
@@ -15,6 +17,7 @@ mod report;
 mod run;
 mod schema;
 mod setup;
+mod stop;
 mod validate;
 
 use std::io::Write;
@@ -42,6 +45,10 @@ enum Verb {
     Run(run::Args),
     /// Send load at a URL and say how it was answered.
     Load(Box<load::Args>),
+    /// Put one fault into effect by itself, for a while; `chaos fault list` prints all there are.
+    Fault(Box<fault::Args>),
+    /// Say what a fault does and what fields it has.
+    Explain(fault::ExplainArgs),
     /// Print what a run would do, touching nothing.
     Plan(plan::Args),
     /// Check experiments and report every mistake.
@@ -54,6 +61,10 @@ enum Verb {
     Hist(hist::Args),
     /// Heal what dead runs left behind.
     Recover(recover::Args),
+    /// End a run of this machine from another terminal: it heals, and exits as after Ctrl-C.
+    Stop(stop::Args),
+    /// The safety lever: stop every run on the daemon, and refuse new ones until it is released.
+    Halt(halt::Args),
     /// Say what this machine can do, and how to mend what it can't.
     Doctor(doctor::Args),
     /// Start, stop and list labs.
@@ -76,12 +87,16 @@ pub fn main() -> Exit {
     let ended = match cli.verb {
         Verb::Run(args) => run::run(args),
         Verb::Load(args) => load::run(&args),
+        Verb::Fault(args) => fault::run(*args),
+        Verb::Explain(args) => fault::explain(&args),
         Verb::Plan(args) => plan::run(&args),
         Verb::Validate(args) => validate::run(args),
         Verb::Schema(args) => schema::run(args),
         Verb::Report(args) => report::run(args),
         Verb::Hist(args) => hist::run(&args),
         Verb::Recover(args) => recover::run(&args),
+        Verb::Stop(args) => stop::run(&args),
+        Verb::Halt(args) => halt::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Lab(args) => lab::run(args),
         Verb::Inside(args) => inside::run(args),

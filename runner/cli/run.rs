@@ -55,6 +55,10 @@ pub fn run(args: Args) -> Result<Exit> {
     if mode != Mode::JsonEvents {
         super::print(&ran.summary(&ran.dir, ink_for(&std::io::stdout())))?;
     }
+    if ran.judgement.exit_code == Exit::Unhealed.code() {
+        // The summary is cut to the screen's width; a command must be had whole.
+        super::note(&format!("not healed; heal it with: {}", crate::heal::command(&ran.journal.started.run)));
+    }
     super::report::judged_exit(&ran)
 }
 

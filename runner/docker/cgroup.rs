@@ -51,15 +51,15 @@ impl Docker {
                 };
                 let procs = format!("{from}/cgroup.procs");
                 [
-                    mount(from, view(AT.as_ref(), hierarchy), true),
-                    mount(procs, door(AT.as_ref(), hierarchy), false),
+                    mount(from, &view(AT.as_ref(), hierarchy), true),
+                    mount(procs, &door(AT.as_ref(), hierarchy), false),
                 ]
             })
             .collect())
     }
 }
 
-fn mount(source: String, target: std::path::PathBuf, read_only: bool) -> api::Mount {
+fn mount(source: String, target: &std::path::Path, read_only: bool) -> api::Mount {
     api::Mount {
         typ: Some(api::MountType::BIND),
         source: Some(source),

@@ -23,6 +23,8 @@ pub struct Found {
     pub container: Container,
     /// Its addresses in all networks, IPv4 and IPv6, sorted; of the container whose network it shares.
     pub addresses: Vec<IpAddr>,
+    /// The id of the container whose network it shares, if it does.
+    pub shares: Option<String>,
     /// The run it was made for.
     pub run: Option<String>,
     /// Its role in that run.
@@ -189,11 +191,8 @@ impl Docker {
 
     /// What happens to containers from now on. Ends when the connection does.
     pub fn events(&self) -> BoxStream<'static, ContainerEvent> {
-        // The daemon replays what happened since; without it, events before the answer's head are lost.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let since = self.endpoint.socket().map(|_| format!("{}.{:09}", now.as_secs(), now.subsec_nanos()));
         let options = query::EventsOptions {
-            since,
+            since: self.since_now(),
             filters: Some(HashMap::from([("type".into(), vec!["container".into()])])),
             ..Default::default()
         };
@@ -202,6 +201,13 @@ impl Docker {
             .take_while(|event| std::future::ready(event.is_ok()))
             .filter_map(|event| async move { event.ok().and_then(container_event) })
             .boxed()
+    }
+
+    /// From when on the daemon is to replay what happened; without it, events before the answer's head are lost.
+    /// Nothing where the daemon's clock may be another.
+    pub(super) fn since_now(&self) -> Option<String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.endpoint.socket().map(|_| format!("{}.{:09}", now.as_secs(), now.subsec_nanos()))
     }
 
     /// Everything with these labels, agents and stopped containers included, sorted by kind and name.
@@ -291,14 +297,17 @@ fn found_of(container: api::ContainerInspectResponse) -> (Found, Option<String>)
             networks,
             restart_policy: if policy.is_empty() { "no".into() } else { policy },
             host_network: mode == "host",
+            held_by: None,
             protected: labels.get(label::PROTECT).is_some_and(|value| value == "true"),
             labels: labels.clone(),
         },
         addresses,
+        shares: mode.strip_prefix("container:").map(str::to_owned),
         run: label(label::RUN),
         role: label(label::ROLE),
     };
-    (found, mode.strip_prefix("container:").map(str::to_owned))
+    let shares = found.shares.clone();
+    (found, shares)
 }
 
 /// Where a binding is reached: through loopback where it is bound to every address.

@@ -46,6 +46,14 @@ impl Docker {
         }
     }
 
+    /// Has the daemon drop whatever it still knows of a container's part in a network. Best effort: what comes of it
+    /// is seen when it is attached.
+    async fn forget(&self, id: &str, endpoint: &Endpoint) {
+        let request = api::NetworkDisconnectRequest { container: id.into(), force: Some(true) };
+        let call = self.api.disconnect_network(&endpoint.network_id, request);
+        let _ = bounded("drop what is left of an endpoint", CALL_LIMIT, call).await;
+    }
+
     /// Attaches a container to a network as it was attached when `was` was found. No error if it is.
     ///
     /// Where addresses are the daemon's to give, it gives the first free one: another container that is
@@ -62,7 +70,16 @@ impl Docker {
             if self.attachment(id, &was.network_id).await?.is_none() {
                 self.attach_again(id, was).await?;
             }
-            let Some(is) = self.attachment(id, &was.network_id).await? else { return Ok(()) };
+            let Some(is) = self.attachment(id, &was.network_id).await? else {
+                if self.state(id).await?.is_none() || tokio::time::Instant::now() >= until {
+                    return Ok(());
+                }
+                // A daemon that died while it attached knows an endpoint that the container does not.
+                self.forget(id, was).await;
+                drop(turn);
+                tokio::time::sleep(ADDRESS_EVERY).await;
+                continue;
+            };
             let runs = self.state(id).await?.is_some_and(|state| state.pid.is_some());
             // One that does not run gets its address when it is started.
             let Some(difference) = was.difference(&is).filter(|_| runs) else { return Ok(()) };

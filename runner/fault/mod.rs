@@ -11,10 +11,12 @@ pub mod corrupt;
 pub mod cpu;
 pub mod disconnect;
 pub mod disk;
+pub mod dns;
 pub mod duplicate;
 pub mod exec;
 pub mod flaky;
 pub mod found;
+pub mod http;
 pub mod io;
 pub mod kill;
 pub mod latency;
@@ -74,6 +76,12 @@ pub trait FaultKind {
 
     /// True if what was seen of one of its steps, in order, proves that the step happened.
     fn proven(&self, evidence: &[Evidence]) -> bool;
+
+    /// What kept it from being proven, where that can be seen: a clause for people.
+    fn why_unproven(&self, evidence: &[Evidence]) -> Option<String> {
+        let _ = evidence;
+        None
+    }
 
     /// How many of its steps must be proven for the fault to be.
     fn proof(&self) -> Proof {
@@ -263,6 +271,10 @@ catalogue! {
     Disk(disk::Disk) = "disk",
     /// A command of your own, and one that takes it back.
     Exec(exec::Exec) = "exec",
+    /// Names don't resolve, resolve late, or to somewhere else.
+    Dns(dns::Dns) = "dns",
+    /// HTTP requests fail, wait, or come with other headers or bodies.
+    Http(http::HttpFault) = "http",
 }
 
 #[cfg(test)]

@@ -53,6 +53,7 @@ fn fault(text: &str) -> Fault {
 #[test]
 fn faults_inside_come_down_to_these_steps() {
     let targets = BTreeMap::from([("web".to_owned(), vec!["web-1".to_owned()])]);
+    let services = BTreeMap::new();
     let said = FAULTS.lines().map(|text| {
         let fault = fault(text);
         let kind = fault.kind();
@@ -60,7 +61,7 @@ fn faults_inside_come_down_to_these_steps() {
         kind.check(&mut mistakes);
         assert!(mistakes.list.is_empty(), "{text}: {:?}", mistakes.list);
         let engine = kind.engine(&Kernel::none()).map_or("none", |engine| engine.word());
-        let changes = kind.changes(&Cast { targets: &targets, seed: 1 });
+        let changes = kind.changes(&Cast { targets: &targets, services: &services, seed: 1 });
         let steps = changes.iter().map(|change| {
             let undo = change.undo.as_ref().map_or("irreversible".into(), |undo| format!("undo: {undo}"));
             format!("  {}: {}; {undo}", change.container, change.apply)

@@ -1,16 +1,18 @@
 //! Building the plan: targets chosen, faults turned into steps, limits checked, all reasons to refuse at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::inventory::{Container, Inventory};
+use super::limits;
 use super::select::{derived_seed, matching, picked};
 use super::{FaultPlan, LoadPlan, PhasePlan, Plan, Share};
+use crate::agent::task::Place;
 use crate::error::{Exit, Problem, Span};
 use crate::fault::reach::Reach;
 use crate::fault::step::{Op, Step};
 use crate::fault::{Cast, Fault, SERVICE_PREFIX};
 use crate::load::schedule::Profile;
-use crate::spec::{Experiment, Located, Named, Phase, TargetLimit};
+use crate::spec::{Experiment, Located, Named, Phase};
 use crate::units::Duration;
 
 /// Why a plan can't be made, and the exit code that calls for.
@@ -30,6 +32,7 @@ pub fn build(experiment: &Experiment, inventory: &Inventory) -> Result<Plan, Vec
     let (phases, faults) = builder.phases(&targets);
     let shares = builder.shares(&phases, &faults);
     let loads = builder.loads(&phases);
+    builder.check_requests(&loads);
     if !builder.refusals.is_empty() {
         return Err(builder.refusals);
     }
@@ -90,6 +93,7 @@ impl<'e> Builder<'e> {
                 continue;
             }
             match picked(&matches.free, target.pick.value, self.experiment.seed, name) {
+                Some(names) if self.held(name, &names) => {}
                 Some(names) => drop(chosen.insert(name.value.clone(), names)),
                 None => {
                     let found: Vec<_> = matches.free.iter().map(|found| found.name.as_str()).collect();
@@ -111,6 +115,24 @@ impl<'e> Builder<'e> {
         chosen
     }
 
+    /// Refuses what another run aims at already; true if there was any.
+    fn held(&mut self, target: &Located<String>, chosen: &[String]) -> bool {
+        let held: Vec<String> = chosen
+            .iter()
+            .filter_map(|name| self.container(name))
+            .filter_map(|container| {
+                Some(format!("{}, held by run {}", container.name, container.held_by.as_ref()?))
+            })
+            .collect();
+        if held.is_empty() {
+            return false;
+        }
+        let message = format!("target `{}` picks {}", target.value, held.join("; "));
+        let hint = "wait until that run is over, or end it with `chaos stop`; if it is dead, `chaos recover`";
+        self.refuse(Exit::Environment, target.span, message, hint.to_owned());
+        true
+    }
+
     fn what_exists(&self, protected: bool) -> String {
         /// More names than this help nobody.
         const MOST: usize = 20;
@@ -122,7 +144,7 @@ impl<'e> Builder<'e> {
             .containers
             .iter()
             .map(|container| match &container.service {
-                Some(service) => format!("{} (service {service})", container.name),
+                Some(service) => format!("{} (service {})", container.name, service.escape_debug()),
                 None => container.name.clone(),
             })
             .collect();
@@ -257,7 +279,7 @@ impl<'e> Builder<'e> {
 
     fn check_step(&mut self, fault: &Located<Fault>, step: &Step) {
         let Some(container) = self.container(&step.container) else { return };
-        if matches!(step.apply, Op::Impair(..)) {
+        if step.apply.place() == Some(Place::Network) {
             self.check_network(fault, &container.name);
         }
         if let Op::Disconnect(network) = &step.apply
@@ -300,54 +322,25 @@ impl<'e> Builder<'e> {
         }
     }
 
-    /// How much of each service is hit, at worst in any one phase; refuses what `limits.targets` forbids.
+    /// How much of each service is hit; refuses what `limits` forbid.
     fn shares(&mut self, phases: &[PhasePlan], faults: &[FaultPlan]) -> Vec<Share> {
-        let service_of =
-            |container: &Container| container.service.clone().unwrap_or_else(|| container.name.clone());
-        let mut sizes = BTreeMap::<String, u32>::new();
-        for container in &self.inventory.containers {
-            *sizes.entry(service_of(container)).or_default() += 1;
+        let (shares, excesses) =
+            limits::shares(&self.experiment.limits, phases, faults, &self.inventory.containers);
+        for excess in excesses {
+            self.refuse(Exit::Mistake, excess.span, excess.message, excess.hint.to_owned());
         }
-        let mut worst = BTreeMap::<String, u32>::new();
-        for phase in phases {
-            let hit: BTreeSet<&str> = phase
-                .faults
-                .iter()
-                .flat_map(|fault| &faults[*fault].steps)
-                .map(|step| step.container.as_str())
-                .collect();
-            let mut here = BTreeMap::<String, u32>::new();
-            for name in hit {
-                let service = self.container(name).map_or_else(|| name.to_owned(), service_of);
-                *here.entry(service).or_default() += 1;
-            }
-            for (service, hit) in here {
-                let of = sizes.get(&service).copied().unwrap_or(hit);
-                self.check_limit(&phase.name, &service, hit, of);
-                let entry = worst.entry(service).or_default();
-                *entry = (*entry).max(hit);
-            }
-        }
-        worst
-            .into_iter()
-            .map(|(service, hit)| Share { of: sizes.get(&service).copied().unwrap_or(hit), service, hit })
-            .collect()
+        shares
     }
 
-    fn check_limit(&mut self, phase: &str, service: &str, hit: u32, of: u32) {
-        let Some(limit) = &self.experiment.limits.targets else { return };
-        let most = match limit.value {
-            TargetLimit::Count(count) => count,
-            TargetLimit::Share(share) => (share.get() * f64::from(of)).floor() as u32,
-        };
-        if hit > most {
-            let limit_text = String::from(limit.value);
-            self.refuse(
-                Exit::Mistake,
-                limit.span,
-                format!("phase `{phase}` hits {hit} of {of} containers of `{service}`; `limits.targets: {limit_text}` allows {most}"),
-                "pick fewer containers, or widen the limit if that is what you want to know".into(),
-            );
+    /// Refuses more requests than `limits.requests` allows, as far as their number is known.
+    fn check_requests(&mut self, loads: &[LoadPlan]) {
+        let Some(limit) = &self.experiment.limits.requests else { return };
+        let expected: u64 = loads.iter().filter_map(|load| load.expected_requests).sum();
+        if expected > limit.value {
+            let message =
+                format!("the loads send up to {expected} requests; `limits.requests` allows {}", limit.value);
+            let hint = "lower the rates or shorten the phases, or widen the limit";
+            self.refuse(Exit::Mistake, limit.span, message, hint.to_owned());
         }
     }
 

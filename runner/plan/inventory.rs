@@ -30,6 +30,8 @@ pub struct Container {
     pub restart_policy: String,
     /// True if it shares the host's network namespace, where no network fault may go.
     pub host_network: bool,
+    /// The run that aims at it already.
+    pub held_by: Option<String>,
     /// True if it is labelled `chaos.protect=true`.
     pub protected: bool,
 }

@@ -6,6 +6,7 @@
 
 mod build;
 pub mod inventory;
+pub mod limits;
 mod render;
 mod select;
 mod words;
@@ -21,7 +22,7 @@ use crate::fault::reach::Reach;
 use crate::fault::step::Step;
 use crate::spec::decode::Named;
 use crate::spec::expr::{Check, Condition};
-use crate::spec::{FindRate, Lab, Limits, Load, Located, OnRestart, Slo, Steady};
+use crate::spec::{FindRate, Guard, Lab, Limits, Load, Located, OnRestart, Slo, Steady};
 use crate::units::Duration;
 
 /// What a run will do. Saved whole in the journal's first event: verdict and reports need nothing else.
@@ -50,7 +51,7 @@ pub struct Plan {
     /// The faults, in order of phase and file.
     pub faults: Vec<FaultPlan>,
     /// The guards.
-    pub abort: Vec<Located<Check>>,
+    pub abort: Vec<Guard>,
     /// Expectations by phase name. Phases that are judged by the steady state itself are not in it.
     pub expect: Named<Vec<Located<Check>>>,
     /// Bounds on the damage, already checked.

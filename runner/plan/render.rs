@@ -67,7 +67,7 @@ impl fmt::Display for Plan {
                 None => {}
             }
         }
-        section(f, "abort when", self.abort.iter().map(|check| check.value.to_string()))?;
+        section(f, "abort when", self.abort.iter().map(ToString::to_string))?;
         section(f, "notes", self.notes.iter().cloned())
     }
 }

@@ -289,8 +289,18 @@ fn got(fault: &FaultReport) -> String {
     let matched = |target: &FaultTarget| text::find(&target.evidence, "matched_packets")?.as_u64();
     if let Some(packets) =
         fault.targets.iter().filter_map(matched).reduce(|sum, more| sum.saturating_add(more))
+        && (packets > 0 || seen("counted").is_none())
     {
         parts.push(format!("{} packets", text::count(packets)));
+    }
+    // What is not about packets counts what it altered: requests, queries.
+    for what in ["altered_requests", "altered_queries"] {
+        let altered = |target: &FaultTarget| text::find(&target.evidence, what)?.as_u64();
+        if let Some(count) =
+            fault.targets.iter().filter_map(altered).reduce(|sum, more| sum.saturating_add(more))
+        {
+            parts.push(format!("{} {}", text::count(count), what.replace('_', " ")));
+        }
     }
     for (key, fate) in [
         ("dropped_packets", "dropped"),

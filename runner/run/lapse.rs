@@ -78,6 +78,7 @@ impl Live<'_> {
         {
             self.scribe.note(Event::Evidence { step, evidence: Evidence::Signalled(signal.clone()) })?;
         }
+        self.vitals.happened(&name, &action);
         self.scribe.note(Event::Container { container: name.clone(), action: action.clone() })?;
         match action.as_str() {
             "oom" => self.out_of_memory(&name)?,

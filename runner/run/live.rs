@@ -12,6 +12,8 @@ use super::lapse::{ContainerNews, Lapses};
 use super::paths::Before;
 use super::scribe::Scribe;
 use super::seek::Seek;
+use super::spending::Spending;
+use super::vitals::Vitals;
 use super::watch::{ProbeAnswers, Watch};
 use crate::error::{Error, Exit, Result};
 use crate::event::{Event, Look, SteadyWhy};
@@ -68,6 +70,9 @@ pub(super) struct Live<'r> {
     /// Steps in effect of which everything that counts has been seen.
     pub looked_at: BTreeSet<u32>,
     probes: ProbeAnswers,
+    /// Guards beside the load.
+    pub vitals: Vitals<'r>,
+    spending: Spending<'r>,
     /// Steps in effect, in the order applied, with their ledger keys.
     pub(super) active: Vec<(u32, Option<u32>)>,
     /// What the present phase wants where a container is started anew.
@@ -108,6 +113,8 @@ impl<'r> Live<'r> {
             before: Before::new(),
             looked_at: BTreeSet::new(),
             probes: BTreeMap::new(),
+            vitals: Vitals::of(plan),
+            spending: Spending::new(plan),
             active: Vec::new(),
             on_restart: OnRestart::Reapply,
             lapses: Lapses::default(),
@@ -399,6 +406,7 @@ impl<'r> Live<'r> {
             Happening::Container(news) => return self.container(news),
             Happening::Probe { probe, answer } => {
                 self.probes.insert(probe.clone(), answer.ok);
+                self.vitals.answered(&probe, answer.ok);
                 self.scribe.note(Event::Probe {
                     probe,
                     ok: answer.ok,
@@ -430,6 +438,7 @@ impl<'r> Live<'r> {
         let now_ns = self.scribe.now_ns();
         let intervals = self.generator.as_ref().map(Generator::drain).unwrap_or_default();
         for interval in intervals {
+            self.spending.take(&interval);
             if let Some(seek) = &mut self.seek {
                 seek.take(&interval);
             }
@@ -441,7 +450,9 @@ impl<'r> Live<'r> {
             }
         }
         let watch = Watch { plan: self.plan, generator: self.generator.as_ref() };
-        let guards = watch.guards(now_ns);
+        let mut guards = watch.guards(now_ns);
+        guards.extend(self.vitals.guards());
+        guards.extend(self.spending.exceeded(now_ns));
         let fired: Vec<_> = guards.iter().filter(|guard| guard.holds == Some(true)).cloned().collect();
         if now_ns >= self.last_tick_ns + TICK_EVERY_NS {
             self.last_tick_ns = now_ns;

@@ -7,11 +7,14 @@
 pub mod adhoc;
 mod events;
 mod lapse;
+mod lever;
 mod live;
 mod paths;
 mod scribe;
 mod seek;
+mod spending;
 mod spool;
+mod vitals;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,21 +28,24 @@ use crate::docker::{Docker, Facts, Found};
 use crate::error::{Error, Exit, Problems, Result};
 use crate::event::{self, Event, Started};
 use crate::fault::step::{Op, Peer, Step};
+use crate::halt;
+use crate::hold::{self, Claim};
 use crate::inject::{Bound, Injector, News};
 use crate::journal::{self, Writer};
 use crate::lab;
 use crate::ledger::{self, Debt, HostExec, Ledger};
 use crate::load::{Endpoints, Generator, Setup};
 use crate::output::{Concluded, RUNS, conclude};
-use crate::plan::inventory::Inventory;
-use crate::plan::{FaultPlan, Plan, Refusal};
+use crate::plan::inventory::{Container, Inventory};
+use crate::plan::{FaultPlan, Plan, Refusal, limits as plan_limits};
 use crate::recover;
-use crate::spec::{Experiment, Steady};
+use crate::spec::{Experiment, Guard, Probe, Steady};
 use crate::units::Duration;
 use crate::view::View;
 use crate::warden::Warden;
 use live::{Happening, Live, broke};
 use scribe::Scribe;
+use vitals::Vitals;
 
 /// An agent undoes its steps this long after the longest its phase may take, whatever happens to us.
 const DEADLINE_SLACK: Duration = Duration::from_s(30);
@@ -96,7 +102,12 @@ pub async fn inventory(
     let containers = match (&experiment.lab, docker) {
         (Some(lab), _) => lab::predicted(&lab.value, folder_of(file))?,
         (None, Some((docker, _))) => {
-            docker.containers().await?.into_iter().map(|found| found.container).collect()
+            let (found, holders) = tokio::try_join!(docker.containers(), hold::holders(docker))?;
+            let held = |one: Found| Container {
+                held_by: holders.get(&one.id).map(|run| run.escape_debug().to_string()),
+                ..one.container
+            };
+            found.into_iter().map(held).collect()
         }
         (None, None) => Vec::new(),
     };
@@ -111,6 +122,7 @@ fn folder_of(file: &Path) -> &Path {
 /// in the judgement.
 pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Result<Concluded> {
     let docker = Docker::connect().await?;
+    halt::refuse(&docker).await?;
     let recovered = recover::dead_runs(&docker, &ledger::state_dir(), None).await?;
     let facts = docker.facts().await?;
     let inventory = inventory(experiment, Some((&docker, &facts)), &options.file).await?;
@@ -122,6 +134,9 @@ pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Resul
 
     let run = new_id();
     let clock = Clock::start();
+    // From here on there is something to take down: whoever loses patience is heard.
+    let (sender, happenings) = mpsc::channel(HAPPENINGS);
+    let signals = forward_signals(sender.clone())?;
     let dir = options.out.clone().unwrap_or_else(|| Path::new(RUNS).join(&run));
     let journal = create_journal(&dir, clock)?;
     let mut scribe = Scribe::new(journal, options.view, clock);
@@ -143,7 +158,8 @@ pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Resul
         setup: options.setup,
         clock,
     };
-    let ended = stage.play(&mut scribe, &mut ledger).await;
+    let ended = stage.play(&mut scribe, &mut ledger, sender, happenings).await;
+    signals.abort();
     let noted = match &ended {
         Err(error) => scribe.note(broke(error)),
         Ok(()) => Ok(()),
@@ -158,8 +174,10 @@ pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Resul
     let (verdict, exit_code) = (judgement.verdict.word().to_owned(), judgement.exit_code);
     concluded.journal.entries.push(scribe.enter(Event::Verdict { verdict, exit_code })?);
     scribe.finish();
-    ledger.close()?;
-    warden.dismiss();
+    if ledger.close()? {
+        warden.dismiss();
+    }
+    // Else the warden goes on trying to heal, and nobody waits for it.
     Ok(concluded)
 }
 
@@ -238,14 +256,20 @@ struct Stage<'r> {
 
 impl Stage<'_> {
     /// Lab up, arm, load, phases, heal.
-    async fn play(&self, scribe: &mut Scribe, ledger: &mut Ledger) -> Result<()> {
-        let (sender, happenings) = mpsc::channel(HAPPENINGS);
-        // The user may lose patience as early as here.
-        let signals = forward_signals(sender.clone())?;
+    async fn play(
+        &self,
+        scribe: &mut Scribe,
+        ledger: &mut Ledger,
+        sender: mpsc::Sender<Happening>,
+        happenings: mpsc::Receiver<Happening>,
+    ) -> Result<()> {
         let endpoints = self.lab_up(scribe, ledger).await?;
-        let bound = self.bind().await?;
+        let (bound, claims) = self.bind().await?;
         let ids = bound.values().map(|bound| bound.id.clone()).collect();
         let events = tokio::spawn(events::follow(self.docker.clone(), ids, sender.clone()));
+        let lever = lever::watch(self.docker, sender.clone()).await?;
+        hold::take(self.docker, self.run, &claims).await?;
+        let vitals = Vitals::look(self.docker, self.plan, &bound).await?;
         let (ahead_ns, unsure_ns) = self.docker.clock_ahead().await?;
         let longest = self.plan.phases.iter().map(|phase| phase.longest).max().unwrap_or_default();
         let news = forward_news(sender.clone());
@@ -280,8 +304,9 @@ impl Stage<'_> {
         let probes = start_probes(self.plan, &endpoints, &sender);
         let mut live = Live::new(self.plan, self.run, scribe, ledger, injector, generator, happenings);
         live.before = before;
+        live.vitals = vitals;
         let ended = live.run().await;
-        for task in probes.into_iter().chain([signals, events]) {
+        for task in probes.into_iter().chain([events, lever]) {
             task.abort();
         }
         ended
@@ -300,8 +325,8 @@ impl Stage<'_> {
         Ok(up.endpoints)
     }
 
-    /// Finds the plan's containers on the daemon.
-    async fn bind(&self) -> Result<BTreeMap<String, Bound>> {
+    /// Finds the plan's containers on the daemon, and says which of them the run must have for itself.
+    async fn bind(&self) -> Result<(BTreeMap<String, Bound>, BTreeSet<Claim>)> {
         let found = self.docker.containers().await?;
         let ours = |found: &&Found| match &self.plan.lab {
             Some(_) => found.run.as_deref() == Some(self.run),
@@ -309,7 +334,22 @@ impl Stage<'_> {
         };
         let by_name: BTreeMap<_, _> =
             found.iter().filter(ours).map(|found| (found.container.name.as_str(), found)).collect();
-        let mut bound = BTreeMap::new();
+        let hit: BTreeSet<&str> = self
+            .plan
+            .faults
+            .iter()
+            .flat_map(|fault| &fault.steps)
+            .map(|step| step.container.as_str())
+            .collect();
+        // Checked when planning; a service may have lost containers since.
+        let there: Vec<Container> = found.iter().filter(ours).map(|found| found.container.clone()).collect();
+        let Plan { limits, phases, faults, .. } = self.plan;
+        if let Some(excess) = plan_limits::shares(limits, phases, faults, &there).1.into_iter().next() {
+            return Err(
+                Error::environment(format!("as things are now, {}", excess.message)).hint(excess.hint)
+            );
+        }
+        let (mut bound, mut claims) = (BTreeMap::new(), BTreeSet::new());
         for name in wanted(self.plan) {
             if found.iter().filter(ours).filter(|found| found.container.name == name).count() > 1 {
                 return Err(Error::environment(format!("two containers are called {name}"))
@@ -322,16 +362,21 @@ impl Stage<'_> {
             if found.container.protected {
                 return Err(Error::environment(format!("container {name} is labelled chaos.protect=true")));
             }
+            if hit.contains(name.as_str()) {
+                // Who shares another's network would be impaired with it.
+                let ids = std::iter::once(found.id.clone()).chain(found.shares.clone());
+                claims.extend(ids.map(|id| Claim { id, name: name.clone() }));
+            }
             bound.insert(name, Bound { id: found.id.clone(), addresses: found.addresses.clone() });
         }
-        Ok(bound)
+        Ok((bound, claims))
     }
 
     /// Heals whatever the run still owes, and takes the lab down.
     async fn clear(&self, scribe: &mut Scribe, ledger: &mut Ledger) -> Result<()> {
         let lab = self.plan.lab.is_some() && !self.keep;
         let asked_ns = scribe.now_ns();
-        for healed in crate::heal::everything(self.docker, ledger).await {
+        for healed in crate::heal::patiently(self.docker, ledger).await {
             match (healed.step, healed.failed) {
                 (Some(step), Some(why)) => {
                     scribe.note(Event::Unhealed { step, why, command: crate::heal::command(self.run) })?;
@@ -377,6 +422,7 @@ fn lab_endpoints(endpoints: &BTreeMap<String, String>) -> Result<Endpoints> {
 /// The containers a plan acts on, looks at or filters by.
 fn wanted(plan: &Plan) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = looked_at(plan).cloned().collect();
+    names.extend(vitals::watched(plan).map(str::to_owned));
     for step in plan.faults.iter().flat_map(|fault| &fault.steps) {
         names.insert(step.container.clone());
         if let Op::Impair(packets, _) = &step.apply {
@@ -432,11 +478,19 @@ fn start_probes(
     endpoints: &Endpoints,
     happenings: &mpsc::Sender<Happening>,
 ) -> Vec<tokio::task::JoinHandle<()>> {
-    let probes = plan.steady_state.iter().filter_map(|steady| match steady {
-        Steady::Probe(entry) => Some(entry.value.probe.clone()),
+    let steady = plan.steady_state.iter().filter_map(|steady| match steady {
+        Steady::Probe(entry) => Some(&entry.value.probe),
         Steady::Check(_) => None,
     });
+    let guards = plan.abort.iter().filter_map(|guard| match guard {
+        Guard::Probe(guard) => Some(&guard.value.probe),
+        Guard::Check(_) | Guard::Unhealthy(_) => None,
+    });
+    // One that is both in the steady state and a guard is asked once.
+    let probes: BTreeMap<String, Probe> =
+        guards.chain(steady).map(|probe| (probe.to_string(), probe.clone())).collect();
     probes
+        .into_values()
         .map(|probe| {
             let (endpoints, happenings) = (endpoints.clone(), happenings.clone());
             tokio::spawn(async move {

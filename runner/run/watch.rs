@@ -9,8 +9,8 @@ use crate::event::{Measured, Tick};
 use crate::load::Generator;
 use crate::plan::Plan;
 use crate::slo::{self, Sample};
-use crate::spec::Steady;
 use crate::spec::expr::{Check, Metric};
+use crate::spec::{Guard, Steady};
 use crate::units::Duration;
 
 /// The window of a guard or steady-state check that names none.
@@ -60,6 +60,10 @@ impl Watch<'_> {
         self.plan
             .abort
             .iter()
+            .filter_map(|guard| match guard {
+                Guard::Check(check) => Some(check),
+                Guard::Probe(_) | Guard::Unhealthy(_) => None,
+            })
             .filter(|guard| {
                 let over = guard.over.unwrap_or(DEFAULT_WINDOW);
                 let begin = self.generator.map_or(u64::MAX, Generator::begin_ns);

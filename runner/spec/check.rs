@@ -6,7 +6,7 @@
 
 use super::decode::{Located, Mistakes, list_of, nearest};
 use super::names::Names;
-use super::{Experiment, Lab, Phase, Pick, Replicas, Target, TargetLimit, check_requests};
+use super::{Experiment, Judging, Lab, Phase, Pick, Replicas, Target, TargetLimit, check_requests};
 use crate::error::{Problem, Span};
 use crate::fault::SERVICE_PREFIX;
 use crate::units::Duration;
@@ -33,7 +33,7 @@ pub const MAX_NAME_CHARS: usize = 64;
 pub const MAX_APIS: u32 = 20;
 
 /// Notes everything in `experiment` that does not fit together.
-pub fn check(experiment: &Experiment, names: &Names, mistakes: &mut Mistakes) {
+pub fn check(experiment: &Experiment, names: &Names, judging: Judging, mistakes: &mut Mistakes) {
     let mut checker = Checker { experiment, names, mistakes };
     if checker.too_much() {
         return;
@@ -49,7 +49,9 @@ pub fn check(experiment: &Experiment, names: &Names, mistakes: &mut Mistakes) {
     checker.phases();
     checker.faults();
     checker.checks();
-    checker.judged();
+    if judging == Judging::Needed {
+        checker.judged();
+    }
 }
 
 /// What is checked, and what was found.
@@ -113,6 +115,16 @@ impl Checker<'_> {
         let limits = &self.experiment.limits;
         if let Some(limit) = &limits.fault {
             self.positive("fault", limit, "5m");
+        }
+        if let Some(limit) = limits.containers.as_ref().filter(|limit| limit.value == 0) {
+            self.add(limit.span, "a limit of `0` containers refuses every fault", "write `1` or more");
+        }
+        if let (Some(limit), true) = (&limits.error_budget, self.experiment.slos.0.is_empty()) {
+            self.add(
+                limit.span,
+                "there is no SLO whose budget could be spent",
+                "write `slos:`, or leave it out",
+            );
         }
         if let Some(limit) = &limits.targets
             && matches!(limit.value, TargetLimit::Share(share) if share.get() == 0.0)

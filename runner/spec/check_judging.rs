@@ -6,7 +6,7 @@
 use super::check::Checker;
 use super::decode::Located;
 use super::expr::{Check, Metric};
-use super::{Steady, check_requests};
+use super::{Guard, Steady, check_requests};
 use crate::units::Duration;
 
 /// Where a check stands, which decides what it may ask.
@@ -29,7 +29,7 @@ impl Checker<'_> {
             }
         }
         for guard in &experiment.abort {
-            self.check(guard, Stand::Abort);
+            self.guard(guard);
         }
         for (_, phase) in experiment.phases.iter() {
             let Some(search) = &phase.find_rate else { continue };
@@ -49,6 +49,22 @@ impl Checker<'_> {
             }
             for check in checks {
                 self.check(check, Stand::Expect(&phase.value));
+            }
+        }
+    }
+
+    fn guard(&mut self, guard: &Guard) {
+        match guard {
+            Guard::Check(check) => self.check(check, Stand::Abort),
+            Guard::Probe(guard) => {
+                check_requests::probe(self.experiment, &guard.probe, self.mistakes);
+                if guard.failures.value == 0 {
+                    let why = "a guard that fires after no failure would end every run";
+                    self.add(guard.failures.span, why, "write `1` or more");
+                }
+            }
+            Guard::Unhealthy(guard) => {
+                self.known(&guard.unhealthy, guard.unhealthy.span, "target", &self.names.targets);
             }
         }
     }

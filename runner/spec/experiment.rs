@@ -37,7 +37,7 @@ record! {
         /// What happens, in order, by name.
         pub phases: Named<Phase>,
         /// Guards: when one of these becomes true, everything is healed and the run stops.
-        pub abort: Vec<Located<Check>>,
+        pub abort: Vec<Guard>,
         /// What must hold in each phase, by the phase's name. A phase with faults and no entry here is
         /// judged by the steady state itself.
         pub expect: Named<Vec<Located<Check>>>,
@@ -216,6 +216,37 @@ pub enum Steady {
     Probe(Located<ProbeEntry>),
 }
 
+/// One line of the guards: an expression over the load, a probe that fails, or containers that say they are unwell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "an experiment has a handful of guards")]
+pub enum Guard {
+    /// `rate(good) < 80% over 3s`
+    Check(Located<Check>),
+    /// `probe: { http: { get: URL } }`
+    Probe(Located<ProbeGuard>),
+    /// `unhealthy: one-api`
+    Unhealthy(Located<HealthGuard>),
+}
+
+record! {
+    /// A probe as an entry of the guards: it fires when the probe fails several times in a row.
+    pub struct ProbeGuard ("probe guard") {
+        /// What is asked of the system itself.
+        pub probe: Probe,
+        /// So many failures in a row. A probe that could not be asked has not failed.
+        pub failures: Located<u32> = Located { value: 3, span: crate::error::Span::default() },
+    }
+}
+
+record! {
+    /// The containers' own health checks as an entry of the guards.
+    pub struct HealthGuard ("health guard") {
+        /// A target: it fires when one of its containers is `unhealthy`, by Docker's account.
+        pub unhealthy: Located<String>,
+    }
+}
+
 record! {
     /// A probe as an entry of the steady state.
     pub struct ProbeEntry ("probe entry") {
@@ -273,15 +304,23 @@ record! {
     pub struct Limits ("limits") {
         /// The most containers of any one service that may be hit: a number or a percentage.
         pub targets: Option<Located<TargetLimit>>,
+        /// The most containers that may be hit in any one phase, all services together.
+        pub containers: Option<Located<u32>>,
         /// The longest a fault may last.
         pub fault: Option<Located<Duration>>,
+        /// The most requests that all loads together may send. More than it are refused when planning where the
+        /// number is known; else the run stops within two seconds of reaching it.
+        pub requests: Option<Located<u64>>,
+        /// The most that the run may spend of any SLO's error budget, counted by time: as if the SLO's window saw
+        /// this run's rate all along. The run stops within two seconds of reaching it.
+        pub error_budget: Option<Located<Ratio>>,
     }
 }
 
 #[expect(clippy::derivable_impls, reason = "`record!` derives the same for every record")]
 impl Default for Limits {
     fn default() -> Self {
-        Self { targets: None, fault: None }
+        Self { targets: None, containers: None, fault: None, requests: None, error_budget: None }
     }
 }
 
@@ -343,6 +382,40 @@ impl super::decode::Decode for Steady {
             Located::<ProbeEntry>::decode(node, mistakes).map(Self::Probe)
         } else {
             Located::<Check>::decode(node, mistakes).map(Self::Check)
+        }
+    }
+}
+
+impl super::decode::Decode for Guard {
+    fn decode(node: &super::node::Node, mistakes: &mut super::decode::Mistakes) -> Option<Self> {
+        match &node.value {
+            super::node::Value::Map(entries) if entries.iter().any(|(key, _)| key.text == "unhealthy") => {
+                Located::<HealthGuard>::decode(node, mistakes).map(Self::Unhealthy)
+            }
+            super::node::Value::Map(_) => Located::<ProbeGuard>::decode(node, mistakes).map(Self::Probe),
+            _ => Located::<Check>::decode(node, mistakes).map(Self::Check),
+        }
+    }
+}
+
+impl schemars::JsonSchema for Guard {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Guard".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let check = generator.subschema_for::<Check>();
+        let probe = generator.subschema_for::<ProbeGuard>();
+        let health = generator.subschema_for::<HealthGuard>();
+        schemars::json_schema!({ "anyOf": [check, probe, health], "description": "One line of the guards: an expression over the load, a probe that fails, or containers that say they are unwell." })
+    }
+}
+
+impl std::fmt::Display for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Check(check) => check.value.fmt(f),
+            Self::Probe(guard) => write!(f, "{} fails {} times in a row", guard.probe, guard.failures.value),
+            Self::Unhealthy(guard) => write!(f, "{} is unhealthy", guard.unhealthy.value),
         }
     }
 }

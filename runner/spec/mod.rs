@@ -15,6 +15,7 @@ pub mod credentials;
 pub mod decode;
 pub mod define;
 pub mod experiment;
+pub mod explain;
 pub mod expr;
 mod expr_condition;
 mod expr_decode;
@@ -64,6 +65,18 @@ pub struct Input {
     pub overrides: Vec<(String, String)>,
     /// Variables for `${NAME}` and `${NAME:-default}`.
     pub variables: BTreeMap<String, String>,
+    /// Whether something must judge what its faults do.
+    pub judging: Judging,
+}
+
+/// Whether something must judge what faults do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Judging {
+    /// A phase that nothing judges is a mistake: it would pass, whatever happens.
+    #[default]
+    Needed,
+    /// Left to who looks on.
+    Left,
 }
 
 /// Reads an experiment, or says everything that is wrong with it, sorted by place.
@@ -80,7 +93,7 @@ pub fn parse(input: &Input) -> Result<Experiment, Problems> {
         let again = || if mistakes.full() { None } else { what_can_be_read(&root) };
         let readable = experiment.clone().or_else(again);
         if let Some(readable) = readable {
-            check::check(&readable, &names::Names::of(&root), &mut mistakes);
+            check::check(&readable, &names::Names::of(&root), input.judging, &mut mistakes);
         }
         let follows = |problem: &Problem| {
             without_value.iter().any(|span| span.start <= problem.span.start && problem.span.end <= span.end)

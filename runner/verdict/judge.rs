@@ -205,7 +205,12 @@ impl Court<'_> {
             let seen: Vec<_> = fates.iter().map(|fate| fault.fault.kind().proven(&fate.evidence)).collect();
             let doubt = match fault.fault.kind().proof() {
                 Proof::EveryStep if !seen.is_empty() && seen.iter().all(|seen| *seen) => None,
-                Proof::EveryStep => Some("nothing seen inside the target shows that it happened".to_owned()),
+                Proof::EveryStep => {
+                    let kind = fault.fault.kind();
+                    let why = fates.iter().find_map(|fate| kind.why_unproven(&fate.evidence));
+                    let nothing = || "nothing seen inside the target shows that it happened".to_owned();
+                    Some(why.unwrap_or_else(nothing))
+                }
                 Proof::Reach => self.reach_doubt(fault, seen.contains(&true)),
             };
             self.judge_fault(fault, &fates, doubt.as_deref());

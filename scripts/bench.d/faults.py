@@ -13,7 +13,7 @@ import threading
 import time
 
 from cable import Agent, FAR, NEAR, blast, inside, namespaces, remove_namespaces, row, udp
-from cable import chances, delays, widths
+from cable import chances, delays, proxies, widths
 
 
 def echo(server, stop):
@@ -168,6 +168,7 @@ def main():
             "held": lambda: [held(5_000, 50), held(5_000, 300, jitter_ms=30), held(20_000, 300),
                              held(20_000, 300, jitter_ms=30)],
             "chances": chances.all_of_them,
+            "proxies": proxies.all_of_them,
             "widths": widths.measure,
             "bulk": lambda: [bulk(0), bulk(50), bulk(50, direction="ingress"), bulk(200)],
         }

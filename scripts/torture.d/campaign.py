@@ -126,6 +126,8 @@ class Crew:
     def dismiss(self):
         for process in self.processes:
             process.stdin.close()
+            # One in the middle of a job drops it, and takes its targets down.
+            process.terminate()
         for process in self.processes:
             try:
                 process.wait(60)

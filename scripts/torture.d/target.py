@@ -54,6 +54,8 @@ class Slot:
         for part, arguments in roles.items():
             host = {"NetworkMode": self.prefix, "Memory": 256 << 20, "NanoCpus": 1_000_000_000, "PidsLimit": 128,
                     "Tmpfs": {"/scratch": "rw,size=64m,mode=1777"}}
+            # A name must not wait for resolvers that know nothing of it.
+            host.update(DnsOptions=["ndots:1", "timeout:1", "attempts:1"], DnsSearch=["."])
             if part == "gateway":
                 host["PortBindings"] = {f"{PORT}/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(self.port)}]}
             made = engine.api("POST", "/containers/create", {
@@ -109,7 +111,8 @@ def shared():
     """What all slots share: nothing of a run may be left in it. Runs of other slots come and go in it."""
     kinds = {"networks": "/networks", "images": "/images/json"}
     seen = {kind: sorted(entry["Id"] for entry in engine.api("GET", path)
-                         if "io.chaos.run" not in (entry.get("Labels") or {}) and not named_for_torture(entry))
+                         if not {"io.chaos.run", "io.chaos.role"} & set(entry.get("Labels") or {})
+                         and not named_for_torture(entry))
             for kind, path in kinds.items()}
     volumes = engine.api("GET", "/volumes")["Volumes"] or []
     seen["volumes"] = sorted(volume["Name"] for volume in volumes

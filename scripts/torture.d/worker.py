@@ -6,6 +6,7 @@ worker for restarts of the daemon runs inside the namespaces of that daemon.
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,7 @@ HEAL_LIMIT_S = 40
 RUN_LIMIT_S = 90
 # What was just started answers a moment later; everything else is there at once. A daemon that comes back takes
 # its time to answer for names again.
-SETTLE_S = 1.5
+SETTLE_S = 6
 SETTLE_AFTER_RESTART_S = 15
 # A run on a busy machine may be over before the instant that was drawn: then again, and so much earlier.
 TRIES = 4
@@ -61,12 +62,13 @@ class Worker:
             time.sleep(0.1)
         raise SystemExit(f"torture: the targets did not come up: {reached}")
 
-    def difference(self, settle_s):
-        """What is not as it was, after what was just started had a moment."""
+    def difference(self, settle_s, same):
+        """What is not as it was, after what was just started had a moment; `same` makes alike what may differ."""
         until = time.monotonic() + settle_s
         while True:
             seen = (self.slot.snapshot(), shared())
-            lines = [line for was, now in zip(self.before, seen) for line in difference(was, now)]
+            lines = [line for was, now in zip(self.before, seen)
+                     for line in difference(same(was), same(now))]
             if not lines or time.monotonic() > until:
                 return lines
             time.sleep(0.05)
@@ -229,7 +231,11 @@ class Trial:
         return [] if ended.returncode == 0 else [f"recover: exit {ended.returncode}: {ended.stderr.strip()}"]
 
     def leftovers(self):
-        lines = self.worker.difference(SETTLE_AFTER_RESTART_S if self.job["who"] == ["daemon"] else SETTLE_S)
+        renamed = self.job["kind"] == "disconnect"
+        settle_s = SETTLE_AFTER_RESTART_S if self.job["who"] == ["daemon"] else SETTLE_S
+        lines = self.worker.difference(settle_s, nameless if renamed else lambda seen: seen)
+        if renamed:
+            self.worker.fresh()
         if "irreversible: true" in self.job["fault"]:
             # What it is meant to be is not compared; nor who reaches it.
             lines = [line for line in lines if not line.startswith(("one: ", "containers")) and "reaches" not in line]
@@ -262,6 +268,11 @@ class Trial:
         self.said.close()
 
 
+def nameless(seen):
+    """A snapshot without the numbers of interfaces: Docker gives a network that is attached again the next one."""
+    return json.loads(re.sub(r"\beth\d+", "ethN", json.dumps(seen)))
+
+
 def commands():
     """Every process with its command line."""
     for entry in os.listdir("/proc"):
@@ -292,6 +303,7 @@ def image_of(program, folder):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     number, program, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     if len(sys.argv) > 4:
         engine.launch(sys.argv[4])

@@ -29,6 +29,10 @@ catalogue! {
     corrupt_fails = "corrupt-broken.yaml",
     duplicate_holds = "duplicate.yaml",
     duplicate_fails = "duplicate-broken.yaml",
+    dns_holds = "dns.yaml",
+    dns_fails = "dns-broken.yaml",
+    http_holds = "http.yaml",
+    http_fails = "http-broken.yaml",
     flaky_holds = "flaky.yaml",
     flaky_fails = "flaky-broken.yaml",
     loss_holds = "loss.yaml",
@@ -92,6 +96,8 @@ fn kernel() -> Kernel {
         nft_owner: true,
         nft_queue: true,
         nfqueue: true,
+        nft_redirect: true,
+        conntrack: true,
         tbf: true,
         ..Kernel::none()
     }

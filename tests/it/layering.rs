@@ -81,3 +81,38 @@ fn only_docker_names_bollard() {
         .collect();
     assert!(named.is_empty(), "bollard is named in {named:?}");
 }
+
+/// Who reads the wall clock, and what for: people, Docker, templates. Nothing that is timed goes by it, so a clock that
+/// jumps moves no instant of a run, no deadline and no wait.
+const WALL_CLOCK: [(&str, &str); 12] = [
+    ("docker.rs", "how far the daemon's clock is ahead of ours, whose events say when by it"),
+    ("inject/sent.rs", "which of the daemon's events are of a signal of ours"),
+    ("docker/image.rs", "the age that the image shows, which is the program's"),
+    ("run/mod.rs", "a run's id, and when it began, for people"),
+    ("run/adhoc.rs", "when it began, for people"),
+    ("halt.rs", "since when runs are halted, for people"),
+    ("ledger.rs", "the age of a folder that a dead runner left without a lock"),
+    ("docker/make.rs", "the age of an image that Docker tagged"),
+    ("docker/look.rs", "from when on Docker tells events"),
+    ("load/engine.rs", "templates that ask for the time"),
+    ("agent/task/skew.rs", "the clock that the target's processes are to read wrongly"),
+    ("load/stamp.rs", "the kernel's stamps of packets, brought over to the one clock at each wake-up"),
+];
+
+#[test]
+fn nothing_is_timed_by_the_wall_clock() {
+    let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("runner");
+    let reads = ["SystemTime::now", "Timestamp::now", "CLOCK_REALTIME", "Zoned::now", ".modified()"];
+    let mut unknown = Vec::new();
+    for file in sources(&runner) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let name = file.strip_prefix(&runner).unwrap().display().to_string();
+        let found = code.lines().map(|line| line.split("//").next().unwrap_or_default());
+        let found: Vec<_> = found.filter(|line| reads.iter().any(|read| line.contains(read))).collect();
+        if !found.is_empty() && !WALL_CLOCK.iter().any(|(known, _)| *known == name) {
+            unknown.push(format!("{name}: {}", found.join("; ")));
+        }
+    }
+    assert!(unknown.is_empty(), "these read the wall clock; say here what for:\n{}", unknown.join("\n"));
+}

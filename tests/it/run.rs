@@ -16,55 +16,55 @@ use super::docker::{CHAOS, Run, connect};
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A place for a run's files and the program's state, gone with the test.
-struct Place(tempfile::TempDir);
+pub struct Place(pub tempfile::TempDir);
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn out(&self) -> PathBuf {
+    pub fn out(&self) -> PathBuf {
         self.0.path().join("out")
     }
 
-    fn state(&self) -> PathBuf {
+    pub fn state(&self) -> PathBuf {
         self.0.path().join("state")
     }
 
-    fn chaos(&self, args: &[&str]) -> Command {
+    pub fn chaos(&self, args: &[&str]) -> Command {
         let mut command = Command::new(CHAOS);
         command.args(args).env("CHAOS_STATE_DIR", self.state()).env("NO_COLOR", "1").stdin(Stdio::null());
         command
     }
 
-    fn run_command(&self, file: &Path, more: &[&str]) -> Command {
+    pub fn run_command(&self, file: &Path, more: &[&str]) -> Command {
         let mut command = self.chaos(&["run", file.to_str().unwrap(), "--quiet", "--out"]);
         command.arg(self.out()).args(more);
         command
     }
 
     /// Runs an experiment to its end.
-    fn run(&self, file: &Path, more: &[&str]) -> Output {
+    pub fn run(&self, file: &Path, more: &[&str]) -> Output {
         self.run_command(file, more).output().unwrap()
     }
 
     /// Writes an experiment and gives its path.
-    fn experiment(&self, text: &str) -> PathBuf {
+    pub fn experiment(&self, text: &str) -> PathBuf {
         let file = self.0.path().join("experiment.yaml");
         std::fs::write(&file, text).unwrap();
         file
     }
 
-    fn report(&self) -> Value {
+    pub fn report(&self) -> Value {
         serde_json::from_slice(&std::fs::read(self.out().join("report.json")).unwrap()).unwrap()
     }
 
-    fn ledgers(&self) -> usize {
+    pub fn ledgers(&self) -> usize {
         std::fs::read_dir(self.state().join("runs")).map_or(0, Iterator::count)
     }
 
     /// Waits until the journal has an event of this kind.
-    fn wait_for(&self, event: &str) -> Value {
+    pub fn wait_for(&self, event: &str) -> Value {
         let wanted = format!("\"event\":\"{event}\"");
         let deadline = Instant::now() + LIMIT;
         loop {
@@ -82,17 +82,17 @@ impl Place {
         }
     }
 
-    fn run_id(&self) -> String {
+    pub fn run_id(&self) -> String {
         self.wait_for("started")["run"].as_str().unwrap().to_owned()
     }
 }
 
-fn text(output: &Output) -> String {
+pub fn text(output: &Output) -> String {
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Everything on the daemon that carries the run's label.
-async fn left_of(run: &str) -> Vec<String> {
+pub async fn left_of(run: &str) -> Vec<String> {
     let left = connect().await.labelled(&[(label::RUN, run)]).await.unwrap();
     left.into_iter().filter(|one| one.role != label::ROLE_IMAGE).map(|one| one.name).collect()
 }
@@ -249,7 +249,7 @@ fn phase(fault: &str, seconds: u32) -> String {
     format!("  broken: {{ for: {seconds}s, faults: [{{ {fault} }}] }}")
 }
 
-fn kill_9(child: &Child) {
+pub fn kill_9(child: &Child) {
     // SAFETY: a plain kill of a child that was not waited for yet, so the pid is still its own.
     assert_eq!(unsafe { libc::kill(child.id().try_into().unwrap(), libc::SIGKILL) }, 0);
 }
@@ -351,6 +351,25 @@ async fn ctrl_c_heals_and_reports() {
     let report = place.report();
     assert_eq!(report["verdict"], "aborted");
     assert!(report["faults"][0]["targets"][0]["undone_s"].is_number());
+}
+
+#[tokio::test]
+async fn one_fault_is_put_into_effect_by_hand() {
+    let lab = Standing::up(1).await;
+    let place = Place::new();
+    let out = place.out();
+    let line = ["fault", "pause", "--on", "api-1", "--for", "1s", "--out", out.to_str().unwrap()];
+    let mut dry = line.to_vec();
+    dry.push("--dry-run");
+    let planned = place.chaos(&dry).output().unwrap();
+    assert_eq!(planned.status.code(), Some(0), "{}", text(&planned));
+    assert!(text(&planned).contains("api-1: freeze every process"), "{}", text(&planned));
+    assert!(!out.exists(), "a plan leaves nothing");
+    let output = place.chaos(&line).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(place.report()["faults"][0]["proven"], true);
+    assert_eq!(lab.status("api-1").await, "running");
+    assert_eq!(place.ledgers(), 0);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! step comes to. This never names a table that is not ours, but to list them.
 
 mod chains;
+pub mod redirect;
 pub mod rule;
 pub mod tables;
 
@@ -118,6 +119,14 @@ impl Batch {
         });
     }
 
+    /// Removes every rule of a chain.
+    fn clear_chain(&mut self, family: Family, table: &str, chain: &str) {
+        self.push(DELRULE, 0, family as u8, |m| {
+            m.text(1, table);
+            m.text(2, chain);
+        });
+    }
+
     /// Removes the table `name` of the family numbered `family`.
     pub fn remove_table(&mut self, family: u8, name: &str) {
         self.push(DELTABLE, 0, family, |m| m.text(1, name));
@@ -155,6 +164,23 @@ pub fn tables(socket: &Socket) -> Result<Vec<Table>, Refusal> {
         }
     })?;
     Ok(found)
+}
+
+/// Removes the tables whose names begin with `prefix` and that nobody owns: those with an owner have a live
+/// one. How many.
+pub fn purge(socket: &Socket, prefix: &str) -> Result<u32, String> {
+    let found = tables(socket).map_err(|refusal| format!("could not list the tables: {refusal}"))?;
+    let mut removed = 0;
+    for table in found.iter().filter(|table| table.name.starts_with(prefix) && table.owner.is_none()) {
+        let mut batch = Batch::begin();
+        batch.remove_table(table.family, &table.name);
+        match batch.commit(socket) {
+            Ok(()) => removed += 1,
+            Err(refusal) if refusal.errno == libc::ENOENT => {}
+            Err(refusal) => return Err(format!("could not remove table {}: {refusal}", table.name)),
+        }
+    }
+    Ok(removed)
 }
 
 /// What the counters of a table say, over both families.

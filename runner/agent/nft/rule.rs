@@ -162,6 +162,39 @@ impl Rule<'_> {
         });
     }
 
+    /// Turns the four bytes looked at last from the machine's order into the network's.
+    pub(super) fn network_order(&mut self) {
+        self.expression("byteorder", |m| {
+            m.be32(1, 1);
+            m.be32(2, 1);
+            // NFT_BYTEORDER_HTON, of four bytes in words of four.
+            m.be32(3, 1);
+            m.be32(4, 4);
+            m.be32(5, 4);
+        });
+    }
+
+    /// Only packets of flows whose destination nobody translated.
+    pub(super) fn untranslated(&mut self) {
+        /// Bit of a flow whose destination was translated (IPS_DST_NAT).
+        const TRANSLATED: u32 = 1 << 5;
+        self.expression("ct", |m| {
+            m.be32(1, 1);
+            m.be32(2, libc::NFT_CT_STATUS.cast_unsigned());
+        });
+        self.mask(&TRANSLATED.to_ne_bytes());
+        self.compare(libc::NFT_CMP_EQ, &[0; 4]);
+    }
+
+    /// To `port` of this very namespace, translating the whole flow.
+    pub(super) fn redirect_to(&mut self, port: u16) {
+        self.expression("immediate", |m| {
+            m.be32(1, 1);
+            m.nest(2, |m| m.attr(1, &port.to_be_bytes()));
+        });
+        self.expression("redir", |m| m.be32(1, 1));
+    }
+
     pub(super) fn l4(&mut self, protocol: u8) {
         self.meta(libc::NFT_META_L4PROTO, 1);
         self.compare(libc::NFT_CMP_EQ, &[protocol]);

@@ -8,7 +8,7 @@
 
 use super::chains::Chains;
 use super::rule::{Disown, QueueWay, Side};
-use super::{Batch, CREATE, DELRULE, Family, NEWCHAIN};
+use super::{Batch, CREATE, Family, NEWCHAIN};
 use crate::agent::wire::{Direction, Impairment};
 
 const TABLE_OWNER: u32 = 2;
@@ -179,14 +179,6 @@ impl Batch {
             });
             m.be32(5, ACCEPT.cast_unsigned());
             m.text(7, "filter");
-        });
-    }
-
-    /// Removes every rule of a chain.
-    fn clear_chain(&mut self, family: Family, table: &str, chain: &str) {
-        self.push(DELRULE, 0, family as u8, |m| {
-            m.text(1, table);
-            m.text(2, chain);
         });
     }
 

@@ -48,7 +48,7 @@ impl TaskKind for Burn {
     }
 
     fn stage(&self, tag: &str) -> Result<Box<dyn Work>, String> {
-        hand::stage(tag, Task::Burn(self.clone()))
+        hand::stage(tag, &Task::Burn(self.clone()))
     }
 
     fn restore(&self, tag: &str) -> Result<u32, String> {

@@ -77,7 +77,7 @@ impl TaskKind for Churn {
         if free < 2 * takes {
             return Err(format!("`{}` has {free} bytes free; reading and writing takes {takes}", self.path));
         }
-        hand::stage(tag, Task::Churn(self.clone()))
+        hand::stage(tag, &Task::Churn(self.clone()))
     }
 
     fn restore(&self, tag: &str) -> Result<u32, String> {

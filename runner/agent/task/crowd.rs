@@ -40,7 +40,7 @@ impl TaskKind for Crowd {
         if self.count.is_none() && Cgroup::of_target()?.pids_limit().is_none() {
             return Err("it has no limit of processes to fill: write how many, such as `fill: 100`".into());
         }
-        hand::stage(tag, Task::Crowd(self.clone()))
+        hand::stage(tag, &Task::Crowd(self.clone()))
     }
 
     fn restore(&self, tag: &str) -> Result<u32, String> {

@@ -72,7 +72,7 @@ impl TaskKind for Disk {
                 self.path, space.free_bytes, space.used_bytes
             ));
         }
-        hand::stage(tag, Task::Disk(self.clone()))
+        hand::stage(tag, &Task::Disk(self.clone()))
     }
 
     fn restore(&self, tag: &str) -> Result<u32, String> {

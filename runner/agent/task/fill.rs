@@ -67,7 +67,7 @@ impl TaskKind for Fill {
 
     fn stage(&self, tag: &str) -> Result<Box<dyn Work>, String> {
         self.level_bytes(&Cgroup::of_target()?)?;
-        hand::stage(tag, Task::Fill(self.clone()))
+        hand::stage(tag, &Task::Fill(self.clone()))
     }
 
     fn restore(&self, tag: &str) -> Result<u32, String> {

@@ -9,8 +9,10 @@ pub mod burn;
 pub mod churn;
 pub mod crowd;
 pub mod disk;
+pub mod dns;
 pub mod fill;
 pub mod freeze;
+pub mod http;
 pub mod signal;
 pub mod skew;
 
@@ -125,6 +127,7 @@ macro_rules! tasks {
         /// Something an agent does to a target other than impair its packets.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
+        #[expect(clippy::large_enum_variant, reason = "there are a few of them, each made once")]
         pub enum Task { $( $(#[doc = $doc])* $variant($type), )* }
 
         impl Task {
@@ -153,4 +156,8 @@ tasks! {
     Skew(skew::Skew),
     /// A file system is filled.
     Disk(disk::Disk),
+    /// DNS queries are answered falsely.
+    Dns(dns::Dns),
+    /// HTTP requests and their answers are changed.
+    Http(http::Http),
 }

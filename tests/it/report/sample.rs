@@ -235,6 +235,8 @@ impl Sample {
                     nft_queue: false,
                     xt_queue: true,
                     nfqueue: true,
+                    nft_redirect: true,
+                    conntrack: true,
                     tbf: true,
                 }),
             },

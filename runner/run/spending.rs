@@ -1,0 +1,72 @@
+//! What a run has spent of its `limits`: requests, and the error budgets of its SLOs.
+//!
+//! Counted from the load's finished intervals, so up to two seconds behind. What is spent is compared with the
+//! limit at every look; beyond it, the run is stopped like by a guard.
+
+use std::collections::BTreeMap;
+
+use crate::event::Measured;
+use crate::load::Interval;
+use crate::plan::Plan;
+use crate::slo;
+use crate::units::{Duration, Ratio};
+
+/// The counts so far.
+pub(super) struct Spending<'p> {
+    plan: &'p Plan,
+    requests: u64,
+    /// Good ones and those whose end is known, by SLO.
+    slos: BTreeMap<&'p str, (u64, u64)>,
+    from_ns: u64,
+}
+
+impl<'p> Spending<'p> {
+    pub fn new(plan: &'p Plan) -> Self {
+        Self { plan, requests: 0, slos: BTreeMap::new(), from_ns: u64::MAX }
+    }
+
+    /// Counts an interval.
+    pub fn take(&mut self, interval: &Interval) {
+        let stats = &interval.stats;
+        self.requests += stats.boxes.scheduled();
+        self.from_ns = self.from_ns.min(interval.from_ns);
+        for (name, slo) in self.plan.slos.iter().filter(|(_, slo)| slo.load.value == interval.load) {
+            debug_assert!(slo.objective.value.get() <= 1.0, "an objective is a share");
+            let (good, known) = self.slos.entry(name).or_default();
+            *good += stats.slo_good.get(name).copied().unwrap_or_default();
+            *known += stats.boxes.known();
+        }
+    }
+
+    /// Every limit that is exceeded, as the guard it is.
+    pub fn exceeded(&self, now_ns: u64) -> Vec<Measured> {
+        let limits = &self.plan.limits;
+        let requests =
+            limits.requests.as_ref().filter(|limit| self.requests > limit.value).map(|limit| Measured {
+                check: "limits.requests".into(),
+                value: Some(self.requests.to_string()),
+                threshold: limit.value.to_string(),
+                holds: Some(true),
+            });
+        let budgets = limits.error_budget.iter().flat_map(|limit| {
+            self.plan.slos.iter().filter_map(move |(name, slo)| {
+                let spent = self.budget_spent(name, slo.objective.value, slo.window.value, now_ns)?;
+                (spent > limit.value.get()).then(|| Measured {
+                    check: format!("limits.error_budget of {name}"),
+                    value: Some(format!("{:.3}%", spent * 100.0)),
+                    threshold: limit.value.to_string(),
+                    holds: Some(true),
+                })
+            })
+        });
+        requests.into_iter().chain(budgets).collect()
+    }
+
+    /// The share of an SLO's error budget that went, by time: as if its window had seen this run's rate all along.
+    fn budget_spent(&self, slo: &str, objective: Ratio, window: Duration, now_ns: u64) -> Option<f64> {
+        let (good, known) = self.slos.get(slo).copied().filter(|(_, known)| *known > 0)?;
+        let bad_ratio = (known - good.min(known)) as f64 / known as f64;
+        let time = Duration::from_ns(now_ns.saturating_sub(self.from_ns));
+        Some(slo::budget_spent(slo::burn_rate(bad_ratio, objective.get()), time, window))
+    }
+}
