@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::FileExt;
 
 use super::ptrace::{self, Stopped};
 use super::skewed::{self, Parameters};
@@ -62,11 +61,11 @@ impl Image {
         let (start, len) =
             mapped(pid).ok_or("this kernel gives processes no vDSO: clocks can't be skewed")?;
         let mut pristine = vec![0; len];
-        let memory =
-            fs::File::open("/proc/self/mem").map_err(|error| format!("could not read memory: {error}"))?;
-        memory
-            .read_exact_at(&mut pristine, start)
+        let read = ptrace::read(pid, start, &mut pristine)
             .map_err(|error| format!("could not read the vDSO: {error}"))?;
+        if read != len {
+            return Err("could not read all of the vDSO".into());
+        }
         Self::of(pristine)
     }
 
@@ -143,9 +142,8 @@ impl Place {
     /// What it is; nothing where the process has ended or become another program.
     pub fn kind(self, image: &Image) -> Option<Kind> {
         let mut seen = vec![0; image.pristine.len()];
-        let memory = fs::File::open(format!("/proc/{}/mem", self.pid)).ok()?;
-        memory.read_exact_at(&mut seen, self.start).ok()?;
-        Some(image.kind(&seen))
+        let read = ptrace::read(self.pid, self.start, &mut seen).ok()?;
+        (read == seen.len()).then(|| image.kind(&seen))
     }
 
     /// Makes it `wanted`, which is one of this image's, and reads it back.

@@ -21,8 +21,6 @@ use crate::error::{Error, Result};
 const MEMORY_BYTES: i64 = 256 << 20;
 /// Threads of an agent; it uses a handful.
 const PIDS_LIMIT: i64 = 64;
-/// Of one that uses up a target's memory: last to be killed, but not exempt.
-const OOM_SCORE_ADJ: i64 = -999;
 /// Kept of an agent's stderr: its last words are what matters.
 const ERRORS_KEPT_BYTES: usize = 16 << 10;
 /// Lines read ahead of whoever reads an agent's output.
@@ -95,8 +93,6 @@ impl Docker {
                 pid_mode: (spec.place != Place::Network).then_some(beside),
                 // Version 2 lets a process into a cgroup only if both are in the namespace it sees.
                 cgroupns_mode: mounts.is_some().then_some(api::HostConfigCgroupnsModeEnum::HOST),
-                // Where memory runs short because of us, the kernel shall choose as it would without us.
-                oom_score_adj: mounts.is_some().then_some(OOM_SCORE_ADJ),
                 mounts,
                 cap_add: Some(keep),
                 auto_remove: Some(true),

@@ -15,7 +15,7 @@ use crate::units::Duration;
 record! {
     /// Takes memory away from the target, one way or the other. With `fill` a process of ours enters its cgroup,
     /// takes memory until the use of it is at that level, and holds what it took; where memory then runs short, the
-    /// kernel kills the target's own processes first, which is seen and told. `limit` lowers the limit through
+    /// kernel kills whoever holds most, our process perhaps, which is seen and told. `limit` lowers the limit through
     /// Docker's API: refused if the target uses more than that already; the former limit is written back when the
     /// phase ends, and a container that the kernel killed meanwhile for lack of memory is started again.
     pub struct Memory ("memory") {

@@ -61,7 +61,6 @@ catalogue! {
     cpu_burn_holds = "cpu-burn.yaml",
     cpu_burn_fails = "cpu-burn-broken.yaml",
     memory_fill_holds = "memory-fill.yaml",
-    memory_fill_fails = "memory-fill-broken.yaml",
     processes_fill_holds = "processes-fill.yaml",
     disk_holds = "disk.yaml",
     clock_holds = "clock.yaml",
