@@ -18,9 +18,9 @@ pub struct Args {
 enum Part {
     /// Do as told on standard input in the namespaces it was started in.
     Agent {
-        /// Privileges to keep, all others being given up.
-        #[arg(long, value_delimiter = ',', default_value = "NET_ADMIN", value_parser = capability)]
-        keep: Vec<Capability>,
+        /// Privileges to keep, with commas between them, all others being given up; may be empty.
+        #[arg(long, default_value = "NET_ADMIN", value_parser = kept)]
+        keep: Kept,
     },
     /// Use up what a container has, inside its limits, until told to end.
     Hand {
@@ -40,15 +40,21 @@ enum Part {
     Role(Role),
 }
 
-fn capability(name: &str) -> std::result::Result<Capability, String> {
-    task::capability(name).ok_or_else(|| "no agent may have this one".into())
+/// Privileges to keep.
+#[derive(Clone)]
+struct Kept(Vec<Capability>);
+
+fn kept(names: &str) -> std::result::Result<Kept, String> {
+    let names = names.split(',').filter(|name| !name.is_empty());
+    let known = names.map(|name| task::capability(name).ok_or("no agent may have this one"));
+    Ok(Kept(known.collect::<std::result::Result<_, _>>()?))
 }
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<Exit> {
     match args.part {
         Part::Agent { keep } => {
-            agent::serve(&keep)
+            agent::serve(&keep.0)
                 .map_err(|error| Error::environment("the agent could not start").because(error))?;
             Ok(Exit::Held)
         }
