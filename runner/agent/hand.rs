@@ -22,8 +22,11 @@ use super::task::{Task, Work};
 use super::wire::Counters;
 use crate::clock::mono_ns;
 
-/// The longest a hand may take to answer: less than the runner waits for the agent.
+/// The longest a hand may take to be ready and to begin: less than the runner waits for the agent.
 const ANSWER: Duration = Duration::from_secs(4);
+/// The longest it may take to say what it counted. One that is held by the target's own quota may be late; what it said
+/// last is used then.
+const COUNTED: Duration = Duration::from_millis(500);
 /// How long one that was killed may take to be gone: the kernel frees all it held first.
 const GONE: Duration = Duration::from_secs(4);
 /// How often to look whether it is.
@@ -129,16 +132,16 @@ impl Hand {
         let (input, output) = child.stdin.take().zip(child.stdout.take()).expect("both were asked for");
         let mut hand = Self { child, input, output, heard: Vec::new() };
         let order = serde_json::to_string(task).expect("a task is plain data");
-        match hand.ask(&order)?.as_str() {
+        match hand.ask(&order, ANSWER)?.as_str() {
             "ready" => Ok(hand),
             other => Err(format!("a process of our own said `{other}` instead of being ready")),
         }
     }
 
-    fn ask(&mut self, line: &str) -> Result<String, String> {
+    fn ask(&mut self, line: &str, within: Duration) -> Result<String, String> {
         let gone = |error: io::Error| format!("a process of our own is gone: {error}");
         self.input.write_all(format!("{line}\n").as_bytes()).map_err(gone)?;
-        let until = Instant::now() + ANSWER;
+        let until = Instant::now() + within;
         loop {
             if let Some(end) = self.heard.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.heard.drain(..=end).collect();
@@ -253,7 +256,7 @@ impl Work for Handwork {
             throttled: self.cgroup.throttled_periods(),
             oom_kills: self.cgroup.oom_kills(),
         });
-        let answer = self.hand.ask("go")?;
+        let answer = self.hand.ask("go", ANSWER)?;
         match answer.strip_prefix("error ") {
             None if answer == "gone" => Ok(()),
             None => Err(format!("a process of our own said `{answer}` instead of having begun")),
@@ -267,7 +270,7 @@ impl Work for Handwork {
 
     fn counters(&mut self) -> Counters {
         let Some(before) = &self.fired else { return Counters::default() };
-        if let Ok(answer) = self.hand.ask("read")
+        if let Ok(answer) = self.hand.ask("read", COUNTED)
             && let Ok(counted) = serde_json::from_str(&answer)
         {
             self.last = counted;

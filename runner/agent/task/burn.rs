@@ -20,8 +20,8 @@ const TURN: u32 = 20_000;
 /// that load is even within it.
 const SHORTEST_SLEEP_NS: i64 = 1_000_000;
 /// What a thread could not burn because others had the CPU, or because the quota had run out, it makes up for
-/// later, up to this much.
-const MOST_OWED_NS: i64 = 500_000_000;
+/// later, up to this much: the kernel's usual period. With more, a quota that was lowered would be fought for long.
+const MOST_OWED_NS: i64 = 100_000_000;
 /// How often the quota is read again: it may be changed meanwhile.
 const QUOTA_EVERY: Duration = Duration::from_millis(250);
 /// More threads than a machine has CPUs; a bound on what a wrong figure could start.
