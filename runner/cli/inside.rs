@@ -18,9 +18,9 @@ pub struct Args {
 enum Part {
     /// Do as told on standard input in the namespaces it was started in.
     Agent {
-        /// Privileges to keep, with commas between them, all others being given up; may be empty.
-        #[arg(long, default_value = "NET_ADMIN", value_parser = kept)]
-        keep: Kept,
+        /// Privileges to keep, all others being given up; `none` keeps none.
+        #[arg(long, value_delimiter = ',', default_value = "NET_ADMIN", value_parser = kept)]
+        keep: Vec<Kept>,
     },
     /// Use up what a container has, inside its limits, until told to end.
     Hand {
@@ -40,21 +40,23 @@ enum Part {
     Role(Role),
 }
 
-/// Privileges to keep.
-#[derive(Clone)]
-struct Kept(Vec<Capability>);
+/// A privilege to keep; nothing for `none`.
+#[derive(Clone, Copy, Debug)]
+struct Kept(Option<Capability>);
 
-fn kept(names: &str) -> std::result::Result<Kept, String> {
-    let names = names.split(',').filter(|name| !name.is_empty());
-    let known = names.map(|name| task::capability(name).ok_or("no agent may have this one"));
-    Ok(Kept(known.collect::<std::result::Result<_, _>>()?))
+fn kept(name: &str) -> std::result::Result<Kept, String> {
+    match task::capability(name) {
+        None if name != "none" => Err("no agent may have this one".into()),
+        known => Ok(Kept(known)),
+    }
 }
 
 /// Runs the verb.
 pub fn run(args: Args) -> Result<Exit> {
     match args.part {
         Part::Agent { keep } => {
-            agent::serve(&keep.0)
+            let keep: Vec<_> = keep.into_iter().filter_map(|kept| kept.0).collect();
+            agent::serve(&keep)
                 .map_err(|error| Error::environment("the agent could not start").because(error))?;
             Ok(Exit::Held)
         }

@@ -77,7 +77,7 @@ impl Docker {
             Place::Network | Place::Processes => None,
         };
         let body = api::ContainerCreateBody {
-            cmd: Some(vec!["inside".into(), "agent".into(), format!("--keep={}", keep.join(","))]),
+            cmd: Some(vec!["inside".into(), "agent".into(), format!("--keep={}", or_none(&keep))]),
             attach_stdin: Some(true),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
@@ -197,4 +197,9 @@ async fn demultiplex(
             }
         }
     }
+}
+
+/// The privileges to keep as the agent is told them.
+fn or_none(keep: &[String]) -> String {
+    if keep.is_empty() { "none".into() } else { keep.join(",") }
 }

@@ -10,11 +10,18 @@ use chaos::agent::wire::{
 };
 
 use super::agent_lab::{Pair, delay, step};
-use super::impair::{WAYS, chance, datagrams, ends, is_likely, loss, numbers, overtakers};
+use super::impair::{WAYS, chance, datagrams, ends, loss, numbers, overtakers};
 use super::netem::pair;
 
 /// Datagrams of one trial: this kernel is slow.
 const COUNT: u32 = 1_000;
+
+/// True if `found` of `count` is what `share` comes to, but for one time in a million: netem seeds itself, so that
+/// every run is another draw.
+fn is_likely(found: u64, count: u64, share: f64) -> bool {
+    let (found, count) = (found as f64, count as f64);
+    (found - share * count).abs() <= 5.0 * (share * (1.0 - share) * count).sqrt()
+}
 
 fn trial(
     pair: &Pair,
@@ -54,11 +61,14 @@ fn inner_netem_loses_the_share_asked() {
 #[ignore = "runs inside user-mode Linux"]
 fn inner_netem_keeps_the_share_of_correlated_losses() {
     let pair = pair();
-    let effect = Effect::Loss(Loss::Random(Chance { share: 0.05, correlation: 0.5, seed: 3 }));
-    let (came, _) = trial(&pair, Direction::Egress, 0, effect, Duration::ZERO);
-    let lost = u64::from(COUNT) - came.len() as u64;
-    // 50 are expected, with a deviation of 12; the share itself as netem's threshold would lose 5.
-    assert!((20..=80).contains(&lost), "{lost} of {COUNT} lost");
+    let lost = |(direction, family)| {
+        let effect = Effect::Loss(Loss::Random(Chance { share: 0.05, correlation: 0.5, seed: 3 }));
+        let (came, _) = trial(&pair, direction, family, effect, Duration::ZERO);
+        u64::from(COUNT) - came.len() as u64
+    };
+    let lost: u64 = WAYS.into_iter().map(lost).sum();
+    // 200 are expected, with a deviation of 24; the share itself as netem's threshold would lose 20.
+    assert!((80..=320).contains(&lost), "{lost} of 4 times {COUNT} lost");
 }
 
 #[test]
@@ -70,8 +80,8 @@ fn inner_netem_loses_in_bursts_as_the_chain_says() {
     let (came, _) = trial(&pair, Direction::Ingress, 0, effect, Duration::ZERO);
     let bursts: Vec<u32> = came.windows(2).map(|pair| pair[1] - pair[0] - 1).filter(|gap| *gap > 0).collect();
     let (count, mean) = (bursts.len() as f64, f64::from(bursts.iter().sum::<u32>()) / bursts.len() as f64);
-    assert!((mean - 4.0).abs() < 2.576 * 3.46 / count.sqrt(), "{count} bursts of {mean} on average");
-    assert!((20.0..65.0).contains(&count), "{count} bursts, 42 expected");
+    assert!((mean - 4.0).abs() < 5.0 * 3.46 / count.sqrt(), "{count} bursts of {mean} on average");
+    assert!((12.0..75.0).contains(&count), "{count} bursts, 42 expected");
 }
 
 #[test]
