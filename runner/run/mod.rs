@@ -148,7 +148,14 @@ pub async fn run(experiment: &Experiment, text: &str, options: Options) -> Resul
 
     let mut ledger =
         Ledger::create(&ledger::state_dir(), &run, std::env::var("DOCKER_HOST").ok(), options.host_exec)?;
-    let warden = Warden::start(&run)?;
+    let warden = match Warden::start(&run) {
+        Ok(warden) => warden,
+        Err(error) => {
+            // Nothing is owed yet: without a warden nothing is begun, and no ledger is left to be wondered about.
+            ledger.close()?;
+            return Err(error);
+        }
+    };
     let stage = Stage {
         docker: &docker,
         plan: &plan,
