@@ -25,8 +25,12 @@ def docker(*arguments):
 
 def experiment(folder, fault):
     path = os.path.join(folder, "experiment.yaml")
+    address = docker("port", NAME, "8080").splitlines()[0]
     with open(path, "w", encoding="utf-8") as file:
-        file.write(f"experiment: what is taken\ntargets: {{ it: {{ name: {NAME} }} }}\nphases:\n"
+        # Something must judge the phase; what it says does not matter here.
+        file.write(f"experiment: what is taken\ntargets: {{ it: {{ name: {NAME} }} }}\n"
+                   f"load: {{ idle: {{ rate: 1/s, requests: [ {{ get: 'http://{address}/health' }} ] }} }}\n"
+                   "expect: { broken: [ rate(good) >= 0% ] }\nphases:\n"
                    f"  before: {{ for: 1s }}\n  broken:\n    for: {SECONDS + 2}s\n    faults:\n      - {fault}\n")
     return path
 
@@ -95,7 +99,7 @@ def main():
     subprocess.run([PROGRAM, "lab", "up", "replicas"], check=True, env=env, capture_output=True)
     try:
         image = docker("ps", "--filter", "label=io.chaos.service=store", "--format", "{{.Image}}").splitlines()[0]
-        docker("run", "-d", "--name", NAME, f"--cpus={CORES}", f"--memory={MEMORY}", "--read-only", image,
+        docker("run", "-d", "--name", NAME, "-p", "127.0.0.1::8080", f"--cpus={CORES}", f"--memory={MEMORY}", "--read-only", image,
                "inside", "role", "store")
         row("what", "asked", "got", "by")
         for share in (50, 90):
