@@ -7,6 +7,24 @@ use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
+/// Ports to try before giving up on one that is free for every protocol and family that a service needs it for.
+const PORT_TRIES: usize = 16;
+
+/// Binds the sockets of a service; where one of them finds its port taken, all of them at another.
+///
+/// # Errors
+/// No port is free, or what `bind` said.
+pub fn at_a_free_port<T>(bind: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let mut tried = bind();
+    for _ in 1..PORT_TRIES {
+        if !matches!(&tried, Err(error) if error.kind() == io::ErrorKind::AddrInUse) {
+            break;
+        }
+        tried = bind();
+    }
+    tried
+}
+
 /// Tells a service's tasks that it is to stop; becomes true once.
 pub type Stopping = watch::Receiver<bool>;
 

@@ -76,6 +76,17 @@ impl Kernel {
         }
     }
 
+    /// What answers DNS queries falsely; nothing where the kernel can't lead them to us.
+    pub fn dns_engine(&self) -> Option<Engine> {
+        // Datagrams led away are told apart by the kernel's list of flows.
+        self.http_engine().filter(|_| self.conntrack)
+    }
+
+    /// What changes HTTP requests; nothing where the kernel can't lead them to us.
+    pub fn http_engine(&self) -> Option<Engine> {
+        self.nft_redirect.then_some(Engine::Agent)
+    }
+
     /// The engine that holds packets here, or leaves to chance what becomes of them: netem where the kernel has
     /// it and the ifb devices that bring packets to it, else our own; nothing: neither.
     pub const fn packet_engine(&self) -> Option<Engine> {

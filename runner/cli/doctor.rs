@@ -279,8 +279,8 @@ fn kernel_checks(findings: &Findings) -> Vec<Check> {
         ("partition", rules),
         ("kill", Some(Engine::Docker)),
         ("pause", Some(Engine::Docker)),
-        ("dns", (kernel.nft_redirect && kernel.conntrack).then_some(Engine::Agent)),
-        ("http", kernel.nft_redirect.then_some(Engine::Agent)),
+        ("dns", kernel.dns_engine()),
+        ("http", kernel.http_engine()),
     ];
     checks.extend(faults.map(|(fault, engine)| match engine {
         Some(engine) => Check::ok(fault, format!("by {}", engine.word())),

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Exit, Result};
 use crate::ledger::HostExec;
+use crate::spec::decode::nearest;
 use crate::spec::{self, Input, Judging};
 use crate::units::Duration;
-use crate::view::{Mode, View, ink_for};
+use crate::view::{Mode, View};
 
 /// What stands for the file in messages.
 const FILE: &str = "<chaos fault>";
@@ -64,6 +65,7 @@ pub fn run(args: Args) -> Result<Exit> {
     if args.dry_run {
         return super::plan::print(&experiment, FILE.as_ref(), &input.text, super::plan::Form::Text);
     }
+    let mode = if args.quiet { Mode::Quiet } else { Mode::Auto };
     let options = crate::run::Options {
         file: FILE.into(),
         command: super::run::command_line(),
@@ -71,12 +73,9 @@ pub fn run(args: Args) -> Result<Exit> {
         keep: false,
         host_exec: if args.allow_host_exec { HostExec::Allowed } else { HostExec::Refused },
         setup: crate::load::Setup::default(),
-        view: View::for_terminal(if args.quiet { Mode::Quiet } else { Mode::Auto }),
+        view: View::for_terminal(mode),
     };
-    let ran = super::runtime()?.block_on(crate::run::run(&experiment, &input.text, options))?;
-    ran.save(ran.dir.as_path(), None)?;
-    super::print(&ran.summary(&ran.dir, ink_for(&std::io::stdout())))?;
-    super::report::judged_exit(&ran)
+    super::run::to_verdict(&experiment, &input.text, options, mode)
 }
 
 /// Runs `chaos explain`.
@@ -95,11 +94,11 @@ fn list() -> Result<Exit> {
 }
 
 fn unknown(kind: &str) -> Error {
-    let words: Vec<String> = spec::explain::faults().into_iter().map(|(word, _)| word).collect();
-    let near = words.iter().min_by_key(|word| strsim::damerau_levenshtein(word, kind));
-    Error::mistake(format!("there is no fault `{kind}`")).hint(match near {
-        Some(near) if strsim::damerau_levenshtein(near, kind) <= 2 => format!("did you mean `{near}`?"),
-        _ => format!("there are: {}", words.join(", ")),
+    let all = spec::explain::faults();
+    let words: Vec<&str> = all.iter().map(|(word, _)| word.as_str()).collect();
+    Error::mistake(format!("there is no fault `{kind}`")).hint(match nearest(kind, &words) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are: {}", words.join(", ")),
     })
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{Exit, Result};
 use crate::ledger::HostExec;
+use crate::spec::Experiment;
 use crate::view::{Mode, View, ink_for};
 
 /// Arguments of `chaos run`.
@@ -50,7 +51,17 @@ pub fn run(args: Args) -> Result<Exit> {
         setup: args.setup.setup(),
         view: View::for_terminal(mode),
     };
-    let ran = super::runtime()?.block_on(crate::run::run(&experiment, &text, options))?;
+    to_verdict(&experiment, &text, options, mode)
+}
+
+/// Runs `experiment`, whose spans are places in `text`, saves its reports and says how it went.
+pub(super) fn to_verdict(
+    experiment: &Experiment,
+    text: &str,
+    options: crate::run::Options,
+    mode: Mode,
+) -> Result<Exit> {
+    let ran = super::runtime()?.block_on(crate::run::run(experiment, text, options))?;
     ran.save(ran.dir.as_path(), None)?;
     if mode != Mode::JsonEvents {
         super::print(&ran.summary(&ran.dir, ink_for(&std::io::stdout())))?;

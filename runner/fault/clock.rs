@@ -1,6 +1,5 @@
 //! `clock`: the container's processes read a wrong clock.
 
-use super::step::Op;
 use super::{Cast, Change, FaultKind, counted};
 use crate::agent::task::Task;
 use crate::agent::task::skew::Skew;
@@ -53,12 +52,7 @@ impl FaultKind for Clock {
             drift: self.drift.as_ref().map_or(Drift::ZERO, |drift| drift.value),
             monotonic: self.monotonic,
         });
-        let change = |container: &String| Change {
-            container: container.clone(),
-            apply: Op::Inside(skew.clone()),
-            undo: Some(Op::Restore(skew.clone())),
-        };
-        cast.containers(&self.on).iter().map(change).collect()
+        cast.inside(&self.on, |_| skew.clone())
     }
 
     fn engine(&self, _: &Kernel) -> Option<Engine> {

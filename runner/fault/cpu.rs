@@ -63,12 +63,7 @@ impl FaultKind for Cpu {
             }
             Way::Throttle(amount) => (Op::Limit(Limit::Cpu(amount)), Op::Unlimit(None)),
         };
-        let change = |container: &String| Change {
-            container: container.clone(),
-            apply: apply.clone(),
-            undo: Some(undo.clone()),
-        };
-        cast.containers(&self.on).iter().map(change).collect()
+        cast.same(&self.on, &apply, Some(&undo))
     }
 
     fn engine(&self, _: &Kernel) -> Option<Engine> {

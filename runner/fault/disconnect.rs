@@ -25,12 +25,8 @@ impl FaultKind for Disconnect {
     }
 
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change> {
-        let change = |container: &String| Change {
-            container: container.clone(),
-            apply: Op::Disconnect(self.network.value.clone()),
-            undo: Some(Op::Reconnect(self.network.value.clone(), None)),
-        };
-        cast.containers(&self.on).iter().map(change).collect()
+        let network = || self.network.value.clone();
+        cast.same(&self.on, &Op::Disconnect(network()), Some(&Op::Reconnect(network(), None)))
     }
 
     fn engine(&self, _: &Kernel) -> Option<Engine> {

@@ -1,6 +1,5 @@
 //! `disk`: a file system that the container writes to is filled.
 
-use super::step::Op;
 use super::{Cast, Change, FaultKind, counted};
 use crate::agent::task::Task;
 use crate::agent::task::disk::Disk as Filled;
@@ -46,12 +45,7 @@ impl FaultKind for Disk {
 
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change> {
         let task = Task::Disk(Filled { path: self.path.value.clone(), level: self.level() });
-        let change = |container: &String| Change {
-            container: container.clone(),
-            apply: Op::Inside(task.clone()),
-            undo: Some(Op::Restore(task.clone())),
-        };
-        cast.containers(&self.on).iter().map(change).collect()
+        cast.inside(&self.on, |_| task.clone())
     }
 
     fn engine(&self, _: &Kernel) -> Option<Engine> {

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use super::step::Op;
 use super::{Cast, Change, FaultKind};
 use crate::agent::task::Task;
 use crate::agent::task::dns::{Answer, Dns as DnsTask};
@@ -75,22 +74,12 @@ impl FaultKind for Dns {
     }
 
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change> {
-        let containers = cast.containers(&self.on).iter().enumerate();
-        containers
-            .map(|(index, container)| {
-                // Each container draws its own share.
-                let task = Task::Dns(self.task(cast.seed.wrapping_add(index as u64)));
-                Change {
-                    container: container.clone(),
-                    apply: Op::Inside(task.clone()),
-                    undo: Some(Op::Restore(task)),
-                }
-            })
-            .collect()
+        // Each container draws its own share.
+        cast.inside(&self.on, |seed| Task::Dns(self.task(seed)))
     }
 
     fn engine(&self, kernel: &Kernel) -> Option<Engine> {
-        (kernel.nft_redirect && kernel.conntrack).then_some(Engine::Agent)
+        kernel.dns_engine()
     }
 
     fn summary(&self) -> String {

@@ -48,12 +48,8 @@ impl FaultKind for Exec {
                 timeout: self.timeout.value,
             })
         };
-        let change = |container: &String| Change {
-            container: container.clone(),
-            apply: op(&self.run),
-            undo: (!self.undo.is_empty()).then(|| op(&self.undo)),
-        };
-        cast.containers(&self.on).iter().map(change).collect()
+        let undo = (!self.undo.is_empty()).then(|| op(&self.undo));
+        cast.same(&self.on, &op(&self.run), undo.as_ref())
     }
 
     fn engine(&self, _: &Kernel) -> Option<Engine> {

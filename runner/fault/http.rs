@@ -1,6 +1,5 @@
 //! `http`: requests to a server fail, wait, or come with other headers or bodies.
 
-use super::step::Op;
 use super::{Cast, Change, FaultKind};
 use crate::agent::task::Task;
 use crate::agent::task::http::{self as task, Http};
@@ -148,22 +147,12 @@ impl FaultKind for HttpFault {
     }
 
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change> {
-        let containers = cast.containers(&self.on).iter().enumerate();
-        containers
-            .map(|(index, container)| {
-                // Each container draws its own share.
-                let task = Task::Http(self.task(cast.seed.wrapping_add(index as u64)));
-                Change {
-                    container: container.clone(),
-                    apply: Op::Inside(task.clone()),
-                    undo: Some(Op::Restore(task)),
-                }
-            })
-            .collect()
+        // Each container draws its own share.
+        cast.inside(&self.on, |seed| Task::Http(self.task(seed)))
     }
 
     fn engine(&self, kernel: &Kernel) -> Option<Engine> {
-        kernel.nft_redirect.then_some(Engine::Agent)
+        kernel.http_engine()
     }
 
     fn summary(&self) -> String {

@@ -1,6 +1,5 @@
 //! `io`: a device that the container uses is kept busy.
 
-use super::step::Op;
 use super::{Cast, Change, FaultKind, counted};
 use crate::agent::task::Task;
 use crate::agent::task::churn::Churn;
@@ -38,12 +37,7 @@ impl FaultKind for Io {
             read: self.read.as_ref().map(|rate| rate.value),
             write: self.write.as_ref().map(|rate| rate.value),
         });
-        let change = |container: &String| Change {
-            container: container.clone(),
-            apply: Op::Inside(churn.clone()),
-            undo: Some(Op::Restore(churn.clone())),
-        };
-        cast.containers(&self.on).iter().map(change).collect()
+        cast.inside(&self.on, |_| churn.clone())
     }
 
     fn engine(&self, _: &Kernel) -> Option<Engine> {

@@ -60,12 +60,8 @@ impl Kill {
         });
         // A signal that was sent can't be taken back, unless it is the one that stops; what goes on can be ended.
         let lasts = self.every.is_some() || self.signal.value == "SIGSTOP";
-        let change = |container: &String| Change {
-            container: container.clone(),
-            apply: Op::Inside(task.clone()),
-            undo: lasts.then(|| Op::Restore(task.clone())),
-        };
-        cast.containers(&self.on).iter().map(change).collect()
+        let undo = lasts.then(|| Op::Restore(task.clone()));
+        cast.same(&self.on, &Op::Inside(task), undo.as_ref())
     }
 }
 
@@ -87,12 +83,7 @@ impl FaultKind for Kill {
                 then: if self.restart { AfterBeat::Start } else { AfterBeat::Leave },
             }),
         };
-        let change = |container: &String| Change {
-            container: container.clone(),
-            apply: apply.clone(),
-            undo: self.undo(),
-        };
-        cast.containers(&self.on).iter().map(change).collect()
+        cast.same(&self.on, &apply, self.undo().as_ref())
     }
 
     fn engine(&self, _: &Kernel) -> Option<Engine> {

@@ -76,12 +76,7 @@ impl FaultKind for Memory {
                 (Op::Limit(Limit::Memory(amount, below)), Op::Unlimit(None))
             }
         };
-        let change = |container: &String| Change {
-            container: container.clone(),
-            apply: apply.clone(),
-            undo: Some(undo.clone()),
-        };
-        cast.containers(&self.on).iter().map(change).collect()
+        cast.same(&self.on, &apply, Some(&undo))
     }
 
     fn engine(&self, _: &Kernel) -> Option<Engine> {

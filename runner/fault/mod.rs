@@ -36,6 +36,7 @@ pub mod signal;
 pub mod step;
 pub mod stop;
 
+use crate::agent::task::Task;
 use crate::agent::wire::{Engine, Kernel};
 use crate::error::Span;
 use crate::event::Evidence;
@@ -175,6 +176,26 @@ impl Cast<'_> {
     /// The containers of target `name`; empty for an unknown one (which validation has refused).
     pub fn containers(&self, name: &str) -> &[String] {
         self.targets.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The same change to each container of target `on`.
+    pub fn same(&self, on: &str, apply: &Op, undo: Option<&Op>) -> Vec<Change> {
+        let change = |container: &String| Change {
+            container: container.clone(),
+            apply: apply.clone(),
+            undo: undo.cloned(),
+        };
+        self.containers(on).iter().map(change).collect()
+    }
+
+    /// A task of an agent on each container of target `on`, made with a seed of each one's own.
+    pub fn inside(&self, on: &str, task: impl Fn(u64) -> Task) -> Vec<Change> {
+        let change = |(index, container): (usize, &String)| {
+            let task = task(self.seed.wrapping_add(index as u64));
+            let undo = Some(Op::Restore(task.clone()));
+            Change { container: container.clone(), apply: Op::Inside(task), undo }
+        };
+        self.containers(on).iter().enumerate().map(change).collect()
     }
 
     /// What a peer filter's entry means: a target's containers, a service's, a network or address, or a host

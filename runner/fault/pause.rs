@@ -27,18 +27,10 @@ impl FaultKind for Pause {
     }
 
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change> {
-        cast.containers(&self.on)
-            .iter()
-            .map(|container| {
-                let (apply, undo) = if self.processes.is_empty() {
-                    (Op::Pause, Op::Unpause)
-                } else {
-                    let freeze = Task::Freeze(Freeze { names: self.processes.clone() });
-                    (Op::Inside(freeze.clone()), Op::Restore(freeze))
-                };
-                Change { container: container.clone(), apply, undo: Some(undo) }
-            })
-            .collect()
+        if self.processes.is_empty() {
+            return cast.same(&self.on, &Op::Pause, Some(&Op::Unpause));
+        }
+        cast.inside(&self.on, |_| Task::Freeze(Freeze { names: self.processes.clone() }))
     }
 
     fn engine(&self, _: &Kernel) -> Option<Engine> {

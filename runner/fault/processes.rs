@@ -39,12 +39,7 @@ impl FaultKind for Processes {
                 (Op::Inside(crowd.clone()), Op::Restore(crowd))
             }
         };
-        let change = |container: &String| Change {
-            container: container.clone(),
-            apply: apply.clone(),
-            undo: Some(undo.clone()),
-        };
-        cast.containers(&self.on).iter().map(change).collect()
+        cast.same(&self.on, &apply, Some(&undo))
     }
 
     fn engine(&self, _: &Kernel) -> Option<Engine> {

@@ -25,9 +25,7 @@ impl FaultKind for Remove {
     }
 
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change> {
-        let change =
-            |container: &String| Change { container: container.clone(), apply: Op::Remove, undo: None };
-        cast.containers(&self.on).iter().map(change).collect()
+        cast.same(&self.on, &Op::Remove, None)
     }
 
     fn engine(&self, _: &Kernel) -> Option<Engine> {

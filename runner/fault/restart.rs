@@ -25,13 +25,8 @@ impl FaultKind for Restart {
     }
 
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change> {
-        let change = |container: &String| Change {
-            container: container.clone(),
-            apply: Op::Restart(self.grace),
-            // Whoever dies halfway leaves a container that is down.
-            undo: Some(Op::Renew(None)),
-        };
-        cast.containers(&self.on).iter().map(change).collect()
+        // Whoever dies halfway leaves a container that is down.
+        cast.same(&self.on, &Op::Restart(self.grace), Some(&Op::Renew(None)))
     }
 
     fn engine(&self, _: &Kernel) -> Option<Engine> {

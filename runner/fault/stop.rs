@@ -25,13 +25,8 @@ impl FaultKind for Stop {
     }
 
     fn changes(&self, cast: &Cast<'_>) -> Vec<Change> {
-        let change = |container: &String| Change {
-            container: container.clone(),
-            apply: Op::Stop(self.grace),
-            // It may still be ending when the phase is over.
-            undo: Some(Op::Renew(None)),
-        };
-        cast.containers(&self.on).iter().map(change).collect()
+        // It may still be ending when the phase is over.
+        cast.same(&self.on, &Op::Stop(self.grace), Some(&Op::Renew(None)))
     }
 
     fn engine(&self, _: &Kernel) -> Option<Engine> {

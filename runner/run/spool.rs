@@ -2,11 +2,12 @@
 //! minute. The file has no name: it goes with the process, however that ends.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
 use crate::error::{Error, Result};
 use crate::event::Entry;
+use crate::journal;
 
 /// Events, in the order in which they were noted.
 #[derive(Debug)]
@@ -55,12 +56,7 @@ impl Spool {
     pub fn entries(self) -> Result<Vec<Entry>> {
         let mut file = self.file.into_inner().map_err(|error| broken(error.into_error()))?;
         file.seek(SeekFrom::Start(0)).map_err(broken)?;
-        let mut entries = Vec::new();
-        for line in BufReader::new(file).lines() {
-            let entry = serde_json::from_str::<Entry>(&line.map_err(broken)?);
-            entries.push(entry.expect("what was written is read"));
-        }
-        Ok(entries)
+        Ok(journal::read_from(BufReader::new(file), "the events of the load")?.entries)
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 
 use super::json_schema;
+use super::reference::{docs, referred};
 
 /// The width of what is printed, in characters; a terminal's usual 80 with some room to spare.
 const WIDTH: usize = 78;
@@ -31,7 +32,7 @@ pub fn explain(word: &str) -> Option<String> {
     let (_, _, record) = kinds(&schema).into_iter().find(|(known, ..)| known == word)?;
     let record = &schema["$defs"][&record];
     let mut out = format!("{word}\n\n");
-    paragraph(docs(record), "  ", &mut out);
+    paragraph(&docs(record), "  ", &mut out);
     out.push_str("\nfields:\n");
     let required = record["required"].as_array();
     for (field, property) in record["properties"].as_object()? {
@@ -44,7 +45,7 @@ pub fn explain(word: &str) -> Option<String> {
         };
         // Writing to a String does not fail.
         let _ = writeln!(out, "\n  {field}: {}{absent}", takes(property, schema["$defs"].as_object()?));
-        paragraph(docs(property), INDENT, &mut out);
+        paragraph(&docs(property), INDENT, &mut out);
     }
     Some(out)
 }
@@ -54,22 +55,14 @@ fn kinds(schema: &Value) -> Vec<(String, String, String)> {
     let choices = schema["$defs"]["Fault"]["oneOf"].as_array().into_iter().flatten();
     let kind = |choice: &Value| {
         let (word, inner) = choice["properties"].as_object()?.iter().next()?;
-        Some((word.clone(), docs(choice).replace('\n', " "), referred(inner)?.to_owned()))
+        Some((word.clone(), docs(choice), referred(&inner["$ref"])?.to_owned()))
     };
     choices.filter_map(kind).collect()
 }
 
-fn docs(schema: &Value) -> &str {
-    schema["description"].as_str().unwrap_or_default()
-}
-
-fn referred(schema: &Value) -> Option<&str> {
-    schema["$ref"].as_str()?.strip_prefix("#/$defs/")
-}
-
 /// What a field takes, in words: of a choice its words, of a record its fields.
 fn takes(schema: &Value, definitions: &Map<String, Value>) -> String {
-    if let Some(name) = referred(schema) {
+    if let Some(name) = referred(&schema["$ref"]) {
         let of = &definitions[name];
         let words: Vec<&str> = of["oneOf"]
             .as_array()

@@ -53,7 +53,8 @@ fn mentions(schema: &Value, found: &mut Vec<String>) {
     }
 }
 
-fn referred(reference: &Value) -> Option<&str> {
+/// The definition that a `$ref` is to.
+pub(super) fn referred(reference: &Value) -> Option<&str> {
     reference.as_str()?.strip_prefix("#/$defs/")
 }
 
@@ -99,7 +100,7 @@ fn section(name: &str, schema: &Value, out: &mut String) {
 }
 
 /// A schema's docs on one line.
-fn docs(schema: &Value) -> String {
+pub(super) fn docs(schema: &Value) -> String {
     schema["description"].as_str().unwrap_or_default().replace('\n', " ")
 }
 

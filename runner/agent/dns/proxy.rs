@@ -13,7 +13,7 @@ use super::resolve::{Resolver, Transport, read_message, write_message};
 use crate::agent::conntrack::{self, Way};
 use crate::agent::diversion::meant_for;
 use crate::agent::netlink::Socket;
-use crate::agent::service::Stopping;
+use crate::agent::service::{Stopping, at_a_free_port};
 
 /// Queries under way at once. One costs a socket and a few kilobytes; a target with more than these is in a
 /// storm of its own making.
@@ -22,8 +22,6 @@ const MAX_UNDER_WAY: u32 = 4_096;
 const MAX_CONNECTIONS: usize = 512;
 /// Answers of one connection that wait to be written.
 const MAX_UNWRITTEN: usize = 64;
-/// Ports to try before giving up on one that is free for both protocols and families.
-const PORT_TRIES: usize = 16;
 /// How long queries under way may take to be answered once the fault has ended.
 const DRAIN: Duration = Duration::from_millis(300);
 const MAX_DATAGRAM_BYTES: usize = 65_535;
@@ -43,14 +41,7 @@ impl Listeners {
     /// # Errors
     /// Loopback has no address, or no port is free.
     pub fn bind() -> io::Result<Self> {
-        let mut tried = Self::try_to_bind();
-        for _ in 1..PORT_TRIES {
-            if !matches!(&tried, Err(error) if error.kind() == io::ErrorKind::AddrInUse) {
-                break;
-            }
-            tried = Self::try_to_bind();
-        }
-        tried
+        at_a_free_port(Self::try_to_bind)
     }
 
     fn try_to_bind() -> io::Result<Self> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::RngExt as _;
@@ -18,7 +18,6 @@ use super::message::Query;
 use crate::agent::account::Account;
 use crate::agent::service::Stopping;
 use crate::agent::task::dns::{Answer, Dns};
-use crate::agent::wire::Counters;
 
 /// How long a resolver may take: longer than any client waits.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,7 +40,8 @@ pub struct Resolver {
     /// Of our own sockets.
     mark: u32,
     chance: Mutex<ChaCha8Rng>,
-    account: Account,
+    /// What was done so far.
+    pub account: Arc<Account>,
     /// Queries that went on to a resolver of this very namespace, and how often. Docker's asks others from in
     /// here, with the same message: that one is no query of the target's.
     passed_on: Mutex<HashMap<(u16, String, u16), u32>>,
@@ -54,7 +54,7 @@ impl Resolver {
             rule: rule.clone(),
             mark,
             chance: Mutex::new(ChaCha8Rng::seed_from_u64(rule.seed)),
-            account: Account::default(),
+            account: Arc::default(),
             passed_on: Mutex::default(),
         }
     }
@@ -186,11 +186,6 @@ impl Resolver {
     /// Notes that something happened once more.
     pub fn count(&self, what: &'static str) {
         self.account.count(what);
-    }
-
-    /// What was done so far.
-    pub fn counters(&self) -> Counters {
-        self.account.counters()
     }
 }
 

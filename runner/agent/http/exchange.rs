@@ -21,7 +21,6 @@ use super::carry::is_upgrade;
 use crate::agent::account::Account;
 use crate::agent::service::Stopping;
 use crate::agent::task::http::{Edit, Http};
-use crate::agent::wire::Counters;
 
 /// Decides about requests and keeps account of what was done.
 #[derive(Debug)]
@@ -69,11 +68,6 @@ impl Exchanger {
     /// The port of the target's server.
     pub const fn port(&self) -> u16 {
         self.rule.port
-    }
-
-    /// What was done so far.
-    pub fn counters(&self) -> Counters {
-        self.account.counters()
     }
 
     /// The answer to a request, which is passed to the server unless it is to be aborted. Delays end when the

@@ -14,14 +14,12 @@ use tokio::sync::Semaphore;
 use super::carry::carry;
 use super::exchange::Exchanger;
 use crate::agent::diversion::meant_for;
-use crate::agent::service::Stopping;
+use crate::agent::service::{Stopping, at_a_free_port};
 
 /// Connections at once. Each is two sockets and some kilobytes; more than these wait to be accepted.
 const MAX_CONNECTIONS: u32 = 8_192;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
-/// Ports to try before giving up on one that is free for both families.
-const PORT_TRIES: usize = 16;
 /// How long exchanges under way may take once the fault has ended.
 const DRAIN: Duration = Duration::from_millis(300);
 /// How long the target's server may take to accept a connection.
@@ -41,14 +39,7 @@ impl Listeners {
     /// # Errors
     /// No port is free.
     pub fn bind() -> io::Result<Self> {
-        let mut tried = Self::try_to_bind();
-        for _ in 1..PORT_TRIES {
-            if !matches!(&tried, Err(error) if error.kind() == io::ErrorKind::AddrInUse) {
-                break;
-            }
-            tried = Self::try_to_bind();
-        }
-        tried
+        at_a_free_port(Self::try_to_bind)
     }
 
     fn try_to_bind() -> io::Result<Self> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Capability, Place, Task, TaskKind, Work};
+use super::{Place, Task, TaskKind, Work};
 use crate::agent::cgroup::Cgroup;
 use crate::agent::hand::{self, Chore, Doing, spawn};
 use crate::agent::wire::Engine;
@@ -37,10 +37,6 @@ pub struct Burn {
 impl TaskKind for Burn {
     fn place(&self) -> Place {
         Place::Cgroup
-    }
-
-    fn capabilities(&self) -> &'static [Capability] {
-        &[]
     }
 
     fn engine(&self) -> Engine {

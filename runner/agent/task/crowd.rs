@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Capability, Place, Task, TaskKind, Work};
+use super::{Place, Task, TaskKind, Work};
 use crate::agent::cgroup::Cgroup;
 use crate::agent::hand::{self, Chore, Doing};
 use crate::agent::wire::Engine;
@@ -26,10 +26,6 @@ pub struct Crowd {
 impl TaskKind for Crowd {
     fn place(&self) -> Place {
         Place::Cgroup
-    }
-
-    fn capabilities(&self) -> &'static [Capability] {
-        &[]
     }
 
     fn engine(&self) -> Engine {

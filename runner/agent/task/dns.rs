@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::proxied::Proxied;
 use super::{Capability, NET_ADMIN, Place, TaskKind, Work};
 use crate::agent::diversion::{self, DNS_PORT, Diversion, Traffic};
 use crate::agent::dns::message::Query;
@@ -12,7 +13,7 @@ use crate::agent::dns::proxy::Listeners;
 use crate::agent::dns::resolve::Resolver;
 use crate::agent::nft::redirect::Origin;
 use crate::agent::service::Service;
-use crate::agent::wire::{Counters, Protocol};
+use crate::agent::wire::Protocol;
 use crate::pattern::Pattern;
 
 /// Which queries are answered how.
@@ -71,10 +72,10 @@ impl TaskKind for Dns {
         let diversion = Diversion::stage(tag, traffic, listeners.port)?;
         diversion.check_conntrack()?;
         let resolver = Arc::new(Resolver::new(self, diversion.mark()));
-        let served = Arc::clone(&resolver);
-        let service = Service::start("dns", move |stopping| listeners.serve(served, stopping))
+        let account = Arc::clone(&resolver.account);
+        let service = Service::start("dns", move |stopping| listeners.serve(resolver, stopping))
             .map_err(|error| format!("could not start the DNS proxy: {error}"))?;
-        Ok(Box::new(Proxied { diversion, resolver, service }))
+        Ok(Box::new(Proxied { diversion, account, service }))
     }
 
     fn restore(&self, tag: &str) -> Result<u32, String> {
@@ -100,30 +101,5 @@ impl TaskKind for Dns {
                 format!("answer {queries} with {}{late}", addresses.join(", "))
             }
         }
-    }
-}
-
-/// Queries led to a proxy.
-#[derive(Debug)]
-struct Proxied {
-    diversion: Diversion,
-    resolver: Arc<Resolver>,
-    service: Service,
-}
-
-impl Work for Proxied {
-    fn fire(&mut self) -> Result<(), String> {
-        self.diversion.begin()
-    }
-
-    fn undo(&mut self) -> bool {
-        // What is under way is answered through the rules that brought it here.
-        self.diversion.stop();
-        self.service.stop();
-        self.diversion.end()
-    }
-
-    fn counters(&mut self) -> Counters {
-        self.resolver.counters()
     }
 }

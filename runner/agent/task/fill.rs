@@ -7,7 +7,7 @@ use std::time::Duration as StdDuration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Capability, Place, Task, TaskKind, Work};
+use super::{Place, Task, TaskKind, Work};
 use crate::agent::cgroup::Cgroup;
 use crate::agent::hand::{self, Chore, Doing, spawn};
 use crate::agent::wire::Engine;
@@ -55,10 +55,6 @@ impl Fill {
 impl TaskKind for Fill {
     fn place(&self) -> Place {
         Place::Cgroup
-    }
-
-    fn capabilities(&self) -> &'static [Capability] {
-        &[]
     }
 
     fn engine(&self) -> Engine {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::proxied::Proxied;
 use super::{Capability, NET_ADMIN, Place, TaskKind, Work};
 use crate::agent::diversion::{self, Diversion, Traffic};
 use crate::agent::http::exchange::Exchanger;
 use crate::agent::http::proxy::Listeners;
 use crate::agent::nft::redirect::Origin;
 use crate::agent::service::Service;
-use crate::agent::wire::{Counters, Protocol};
+use crate::agent::wire::Protocol;
 use crate::pattern::Pattern;
 
 /// Which requests, and what becomes of them.
@@ -129,10 +130,10 @@ impl TaskKind for Http {
         let traffic = Traffic { origin: Origin::Outside, protocols: &[Protocol::Tcp], port: self.port };
         let diversion = Diversion::stage(tag, traffic, listeners.port)?;
         let exchanger = Arc::new(Exchanger::new(self)?);
-        let (served, mark) = (Arc::clone(&exchanger), diversion.mark());
-        let service = Service::start("http", move |stopping| listeners.serve(served, mark, stopping))
+        let (account, mark) = (Arc::clone(&exchanger.account), diversion.mark());
+        let service = Service::start("http", move |stopping| listeners.serve(exchanger, mark, stopping))
             .map_err(|error| format!("could not start the HTTP proxy: {error}"))?;
-        Ok(Box::new(Proxied { diversion, exchanger, service }))
+        Ok(Box::new(Proxied { diversion, account, service }))
     }
 
     fn restore(&self, tag: &str) -> Result<u32, String> {
@@ -141,30 +142,5 @@ impl TaskKind for Http {
 
     fn summary(&self) -> String {
         format!("take {}: {}", self.requests(), self.effect())
-    }
-}
-
-/// Connections led to a proxy.
-#[derive(Debug)]
-struct Proxied {
-    diversion: Diversion,
-    exchanger: Arc<Exchanger>,
-    service: Service,
-}
-
-impl Work for Proxied {
-    fn fire(&mut self) -> Result<(), String> {
-        self.diversion.begin()
-    }
-
-    fn undo(&mut self) -> bool {
-        // What is under way ends through the rules that brought it here.
-        self.diversion.stop();
-        self.service.stop();
-        self.diversion.end()
-    }
-
-    fn counters(&mut self) -> Counters {
-        self.exchanger.counters()
     }
 }

@@ -13,6 +13,7 @@ pub mod dns;
 pub mod fill;
 pub mod freeze;
 pub mod http;
+mod proxied;
 pub mod signal;
 pub mod skew;
 
@@ -78,7 +79,9 @@ pub trait TaskKind {
     fn place(&self) -> Place;
 
     /// What it needs there, beyond what the place itself takes; may be empty.
-    fn capabilities(&self) -> &'static [Capability];
+    fn capabilities(&self) -> &'static [Capability] {
+        &[]
+    }
 
     /// What carries it out, for the journal.
     fn engine(&self) -> Engine {

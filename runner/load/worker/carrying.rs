@@ -175,8 +175,11 @@ impl Worker {
                 // An answer that comes at once has its first byte with its last.
                 let begun = connection.is_answering().then_some(link.ticket).flatten();
                 self.now_ns = self.clock.now_ns();
-                let sent_ns = link.ticket.map_or(0, |ticket| self.flights.get_mut(ticket).sent_ns);
-                self.heard_ns = self.stamps.came_ns(sent_ns, self.now_ns);
+                self.heard_ns = self.now_ns;
+                if self.stamps.asked() {
+                    let sent_ns = link.ticket.map_or(0, |ticket| self.flights.get_mut(ticket).sent_ns);
+                    self.heard_ns = self.stamps.came_ns(sent_ns, self.now_ns);
+                }
                 if securing && link.connected_ns == 0 {
                     link.connected_ns = self.now_ns;
                 }
