@@ -13,6 +13,7 @@ pub mod endpoint;
 mod exec;
 pub mod image;
 pub mod limits;
+mod logs;
 mod look;
 mod make;
 mod mark;
@@ -205,6 +206,11 @@ impl Docker {
         bounded("ask whether Docker is there", LIMIT, self.api.ping()).await.is_ok()
     }
 
+    /// True if it is reached through a unix socket: almost always this machine.
+    pub fn is_local(&self) -> bool {
+        self.endpoint.socket().is_some()
+    }
+
     /// The daemon's address.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
@@ -225,7 +231,7 @@ impl Docker {
             os: info.operating_system.unwrap_or_default(),
             cpus: info.ncpu.and_then(|cpus| cpus.try_into().ok()).unwrap_or_default(),
             storage_driver: info.driver.unwrap_or_default(),
-            local: self.endpoint.socket().is_some(),
+            local: self.is_local(),
         })
     }
 }

@@ -204,6 +204,19 @@ struct Place<'t> {
 impl Problems {
     /// The mistakes as rustc-style messages, coloured if `color`.
     pub fn render(&self, renderer: &annotate_snippets::Renderer) -> String {
+        self.rendered(renderer, &annotate_snippets::Level::ERROR)
+    }
+
+    /// The same as warnings: what is not wrong, but likely not meant.
+    pub fn render_warnings(&self, renderer: &annotate_snippets::Renderer) -> String {
+        self.rendered(renderer, &annotate_snippets::Level::WARNING)
+    }
+
+    fn rendered(
+        &self,
+        renderer: &annotate_snippets::Renderer,
+        level: &annotate_snippets::Level<'_>,
+    ) -> String {
         use annotate_snippets::{AnnotationKind, Level, Origin, Snippet};
         let mut out = String::new();
         for problem in &self.list {
@@ -211,7 +224,7 @@ impl Problems {
             let snippet = Snippet::source(place.shown)
                 .line_start(place.line)
                 .annotation(AnnotationKind::Primary.span(place.span).label("here"));
-            let title = Level::ERROR.primary_title(problem.message.as_str());
+            let title = level.clone().primary_title(problem.message.as_str());
             let mut group = match place.column {
                 None => title.element(snippet.path(place.file)),
                 Some(column) => {

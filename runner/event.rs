@@ -11,13 +11,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::wire::{Counters, Engine, Kernel};
+use crate::compare::Comparison;
 use crate::error::Exit;
 use crate::fault::found::Cgroup;
 use crate::fault::reach::Reach;
 use crate::load::record::Stats;
 use crate::plan::Plan;
 use crate::slo::search::End;
-use crate::spec::OnRestart;
+use crate::spec::{Moment, OnRestart};
 use crate::units::Rate;
 
 /// The journal's format, in its first event.
@@ -100,6 +101,10 @@ pub enum Event {
         when: Look,
         /// What they saw.
         reach: Reach,
+        /// Before anything is done: pairs of containers that share a network and were not heard of each other, of
+        /// which nothing can be said.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        unheard: u32,
     },
     /// A step is taken back.
     Undone {
@@ -207,19 +212,43 @@ pub enum Event {
     },
     /// A probe was answered, or not.
     Probe {
-        /// The probe, as `http GET http://…`.
+        /// Its name; where it has none, the probe itself, as `http GET http://…`.
         probe: String,
+        /// When it was asked, of several attempts the first; journals of older versions don't say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at_ns: Option<u64>,
+        /// Of one that is asked once: when.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        moment: Option<Moment>,
         /// `Some(true)` as expected, `Some(false)` otherwise, nothing: it could not be asked.
         ok: Option<bool>,
         /// What came back, in a few words.
         detail: String,
-        /// How long it took, in milliseconds.
+        /// How long it took, in milliseconds, of several attempts the last.
         took_ms: f64,
+        /// How often it was asked until this answer.
+        #[serde(default = "once")]
+        attempts: u32,
     },
     /// A guard fired.
     Guard {
         /// The guard with the value that fired it.
         check: Measured,
+    },
+    /// An alert on a burn rate began or ceased to fire, as far as was known then. Judgement looks anew.
+    Alert {
+        /// The SLO's name.
+        slo: String,
+        /// The alert in words.
+        alert: String,
+        /// True if it began to.
+        firing: bool,
+        /// The end of the measured stretch that turned it.
+        at_ns: u64,
+        /// The burn rate over the long window.
+        burn: f64,
+        /// The burn rate over the short one.
+        short: f64,
     },
     /// Something happened to a container, by Docker's account.
     Container {
@@ -245,6 +274,8 @@ pub enum Event {
     /// Everything is healed and nothing more will be measured. Last but for `verdict`; a journal without
     /// it was cut short.
     Finished,
+    /// The run was held against a baseline, after it ended. Part of what is judged.
+    Compared(Box<Comparison>),
     /// The verdict as it was when the run ended, for people reading the journal. Judging anew ignores it.
     Verdict {
         /// `held`, `failed`, ….
@@ -252,6 +283,11 @@ pub enum Event {
         /// The exit code.
         exit_code: u8,
     },
+}
+
+/// What journals of versions that asked once meant.
+const fn once() -> u32 {
+    1
 }
 
 /// The start of a run.
@@ -271,6 +307,9 @@ pub struct Started {
     pub command: String,
     /// What will be done.
     pub plan: Plan,
+    /// Lines of the file, from 1, by what stands there (see `spec/lines.rs`). May be empty.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lines: BTreeMap<String, u32>,
     /// The machine: `kernel`, `docker`, `api`, `cgroup`, `cpus`, `clock`, ….
     pub environment: BTreeMap<String, String>,
 }
@@ -464,4 +503,9 @@ pub struct SuccessionCheck {
     /// So many independent latencies say as much as one of these, 0 to 1: confidence intervals, which count
     /// each for one, are too narrow by the root of it.
     pub worth: f64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }

@@ -240,6 +240,10 @@ pub async fn everything(docker: &Docker, ledger: &mut Ledger) -> Vec<Healed> {
             healed.push(Healed { step: None, line: "lab taken down".into(), failed });
         }
     }
+    // What healed has ended, and the daemon removes it in its own time: nothing is over before it is gone.
+    if let Err(error) = remove_agents(docker, &run).await {
+        healed.push(Healed { step: None, line: "its agents".into(), failed: Some(error.chain()) });
+    }
     // Last: what is not healed is not to be had yet.
     if healed.iter().all(|healed| healed.failed.is_none())
         && let Err(error) = hold::release(docker, &run).await

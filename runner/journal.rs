@@ -2,11 +2,14 @@
 //!
 //! It is the run's only memory, so it must survive what the run does not. Every event reaches the file
 //! before [`Writer::append`] returns, and the disk soon after whenever something changed that a reader must
-//! not miss. [`read`] takes whatever a crash left: a torn last line and a missing end are said, not refused.
+//! not miss (`journal/syncer.rs`). [`read`] takes whatever a crash left: a torn last line and a missing end are
+//! said, not refused.
 //!
 //! Reading believes nothing after the first line that is damaged: a hole could hide the request that failed.
 //! Kinds of events that this version does not know are skipped and counted, as newer ones may add some.
 //! Nothing here judges or formats; pure parts never import this, they get the entries.
+
+mod syncer;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Clock;
 use crate::error::{Error, Exit, Result};
 use crate::event::{Entry, Event, SCHEMA, Started};
-use crate::units::NS_PER_S;
+use syncer::{Syncer, Urgency};
 
 /// The journal's name in a run's directory.
 pub const FILE: &str = "journal.jsonl";
@@ -31,15 +34,11 @@ const MAX_ENTRIES: usize = 4_000_000;
 /// The most bytes read.
 const MAX_BYTES: u64 = 4 << 30;
 
-/// The least time between two syncs of urgent events, so that twenty containers healed at once cost one
-/// wait for the disk and not twenty.
-const SYNC_EVERY_NS: u64 = NS_PER_S / 20;
-
 /// The write buffer is given back to the allocator when a line needed more than this.
 const KEEP_BUFFER_BYTES: usize = 1 << 20;
 
 /// Every kind of event this version knows, by the word in the `event` field.
-const KINDS: [&str; 27] = [
+const KINDS: [&str; 29] = [
     "started",
     "recovered",
     "lab",
@@ -61,11 +60,13 @@ const KINDS: [&str; 27] = [
     "steady",
     "probe",
     "guard",
+    "alert",
     "container",
     "interrupted",
     "broke",
     "generator",
     "finished",
+    "compared",
     "verdict",
 ];
 
@@ -78,9 +79,7 @@ pub struct Writer {
     line: Vec<u8>,
     /// The end of the file may be half a line: a write failed.
     torn: bool,
-    /// Something urgent is written and not yet synced.
-    unsynced: bool,
-    synced_ns: Option<u64>,
+    syncer: Syncer,
 }
 
 /// A line as it is written: [`Entry`] by reference.
@@ -102,20 +101,17 @@ impl Writer {
                 failed.because(error)
             }
         })?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            clock,
-            line: Vec::new(),
-            torn: false,
-            unsynced: false,
-            synced_ns: None,
-        })
+        let syncer = file.try_clone().and_then(|file| Syncer::start(move || file.sync_data()));
+        let syncer = syncer.map_err(|error| {
+            Error::environment(format!("could not write the journal {}", path.display())).because(error)
+        })?;
+        Ok(Self { path: path.to_owned(), file, clock, line: Vec::new(), torn: false, syncer })
     }
 
     /// Notes that `event` happened now, and says when that was: `t_ns` of its line. The line is in the file
-    /// when this returns. Phase changes, the start and the end are on the disk, too; changes to containers
-    /// are within 50 ms or by the next event. After an error the event is lost but the journal can go on.
+    /// when this returns. The start and the end are on the disk, too; phase changes are as soon as the disk has
+    /// them, changes to containers within 50 ms of that. After an error the event is lost, or an earlier one may
+    /// not be on the disk, but the journal can go on.
     pub fn append(&mut self, event: &Event) -> Result<u64> {
         let t_ns = self.clock.now_ns();
         self.line.clear();
@@ -132,19 +128,8 @@ impl Writer {
         if self.line.capacity() > KEEP_BUFFER_BYTES {
             self.line = Vec::new();
         }
-        self.sync_by(urgency(event), t_ns)?;
+        self.syncer.ask(urgency(event)).map_err(|error| self.failed("sync").because(error))?;
         Ok(t_ns)
-    }
-
-    fn sync_by(&mut self, urgency: Urgency, now_ns: u64) -> Result<()> {
-        self.unsynced |= urgency != Urgency::None;
-        let waited = self.synced_ns.is_none_or(|then_ns| now_ns >= then_ns + SYNC_EVERY_NS);
-        if self.unsynced && (waited || urgency == Urgency::Now) {
-            self.file.sync_data().map_err(|error| self.failed("sync").because(error))?;
-            self.unsynced = false;
-            self.synced_ns = Some(self.clock.now_ns());
-        }
-        Ok(())
     }
 
     fn failed(&self, what: &str) -> Error {
@@ -152,20 +137,10 @@ impl Writer {
     }
 }
 
-/// How soon an event must be on the disk.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Urgency {
-    /// Whenever the kernel likes: a lost second of figures is said by the missing end.
-    None,
-    /// Soon.
-    Soon,
-    /// Before anything else happens.
-    Now,
-}
-
 const fn urgency(event: &Event) -> Urgency {
     match event {
-        Event::Started(_) | Event::Phase { .. } | Event::Finished | Event::Verdict { .. } => Urgency::Now,
+        Event::Started(_) | Event::Finished | Event::Compared(_) | Event::Verdict { .. } => Urgency::Waited,
+        Event::Phase { .. } => Urgency::Now,
         Event::Applied { .. }
         | Event::NotApplied { .. }
         | Event::Undone { .. }
@@ -173,6 +148,7 @@ const fn urgency(event: &Event) -> Urgency {
         | Event::Lapsed { .. }
         | Event::Unhealed { .. }
         | Event::Guard { .. }
+        | Event::Alert { .. }
         | Event::Interrupted { .. }
         | Event::Broke { .. } => Urgency::Soon,
         Event::Recovered { .. }
@@ -201,8 +177,8 @@ pub struct Journal {
     pub entries: Vec<Entry>,
     /// Why the end is missing, to be said after "the journal was cut short: "; nothing for a whole one.
     pub cut_short: Option<String>,
-    /// How many events were of a kind that only a newer version knows.
-    pub skipped: u64,
+    /// Lines, from 1, of events of a kind that only a newer version knows.
+    pub skipped: Vec<usize>,
 }
 
 /// Just enough of a line to say what it is.
@@ -235,7 +211,8 @@ pub fn read_from(mut reader: impl BufRead, name: &str) -> Result<Journal> {
     let Event::Started(started) = &first.event else {
         unreachable!("first_entry gives a started or an error");
     };
-    let mut journal = Journal { started: started.clone(), entries: vec![first], cut_short: None, skipped: 0 };
+    let mut journal =
+        Journal { started: started.clone(), entries: vec![first], cut_short: None, skipped: Vec::new() };
     let mut finished = false;
     for number in 2usize.. {
         if read_line(&mut reader, &mut line).map_err(fail)? == 0 {
@@ -246,13 +223,13 @@ pub fn read_from(mut reader: impl BufRead, name: &str) -> Result<Journal> {
                 finished |= matches!(entry.event, Event::Finished);
                 journal.entries.push(entry);
             }
-            Err(_) if is_unknown_kind(&line) => journal.skipped += 1,
+            Err(_) if is_unknown_kind(&line) => journal.skipped.push(number),
             Err(error) => {
                 journal.cut_short = Some(damage(&line, number, &error));
                 break;
             }
         }
-        if journal.entries.len() >= MAX_ENTRIES {
+        if journal.entries.len() + journal.skipped.len() >= MAX_ENTRIES {
             return Err(Error::mistake(format!("{name} has more than {MAX_ENTRIES} events")));
         }
     }
@@ -311,6 +288,7 @@ fn damage(line: &[u8], number: usize, error: &serde_json::Error) -> String {
 mod tests {
     use super::*;
     use crate::load::record::Stats;
+    use crate::units::NS_PER_S;
 
     fn started() -> Event {
         Event::Started(Box::new(Started {
@@ -330,6 +308,7 @@ mod tests {
                 loads: Vec::new(),
                 slos: Default::default(),
                 steady_state: Vec::new(),
+                probes: Default::default(),
                 phases: Vec::new(),
                 faults: Vec::new(),
                 abort: Vec::new(),
@@ -337,6 +316,7 @@ mod tests {
                 limits: Default::default(),
                 notes: Vec::new(),
             },
+            lines: Default::default(),
             environment: Default::default(),
         }))
     }
@@ -377,7 +357,7 @@ mod tests {
             .map(|(t_ns, event)| Entry { t_ns: *t_ns, event: event.clone() })
             .collect();
         assert_eq!(journal.entries, expected);
-        assert_eq!((journal.cut_short, journal.skipped), (None, 0));
+        assert_eq!((journal.cut_short, journal.skipped), (None, Vec::new()));
         assert!(std::fs::read_to_string(&path).unwrap().lines().all(|line| line.starts_with("{\"t_ns\":")));
         let again = Writer::create(&path, Clock::start()).unwrap_err();
         assert_eq!(again.exit(), Exit::Environment, "a journal is never overwritten");
@@ -411,7 +391,7 @@ mod tests {
         lines.push_str("{\"t_ns\":5,\"event\":\"eclipse\",\"sun\":false}\n");
         lines.push_str(&text(&[Event::Finished]));
         let journal = reread(&lines).unwrap();
-        assert_eq!((journal.entries.len(), journal.skipped, journal.cut_short), (3, 1, None));
+        assert_eq!((journal.entries.len(), journal.skipped, journal.cut_short), (3, vec![3], None));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod cli;
 pub mod clock;
+pub mod compare;
 pub mod docker;
 pub mod error;
 pub mod event;
@@ -19,8 +20,10 @@ pub mod inject;
 pub mod journal;
 pub mod lab;
 pub mod ledger;
+pub mod lint;
 pub mod load;
 pub mod output;
+pub mod patience;
 pub mod pattern;
 pub mod plan;
 pub mod probe;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::journal::{self, Journal};
-use crate::report::{Case, FORMATS, Format, Ink};
+use crate::report::{Case, FORMATS, Format, Ink, Saved};
 use crate::verdict::{Judgement, judge};
 
 /// Where runs land unless `--out` says otherwise.
@@ -33,6 +33,21 @@ pub fn conclude(dir: &Path) -> Result<Concluded> {
 }
 
 impl Concluded {
+    /// The run as one to be compared.
+    pub fn compared(&self) -> crate::compare::Run<'_> {
+        crate::compare::Run {
+            started: &self.journal.started,
+            entries: &self.journal.entries,
+            judgement: &self.judgement,
+        }
+    }
+
+    /// Takes in what was noted since, and judges anew.
+    pub fn judge_with(&mut self, entry: crate::event::Entry) {
+        self.journal.entries.push(entry);
+        self.judgement = judge(&self.journal.started.plan, &self.journal.entries);
+    }
+
     /// The report in `format`; `dir` is where its files are, for the summary.
     pub fn render(&self, format: &Format, dir: &Path, ink: Ink) -> String {
         let dir = dir.display().to_string();
@@ -40,6 +55,7 @@ impl Concluded {
             started: &self.journal.started,
             entries: &self.journal.entries,
             judgement: &self.judgement,
+            skipped: &self.journal.skipped,
             cut_short: self.journal.cut_short.as_deref(),
             dir: &dir,
         };
@@ -48,23 +64,30 @@ impl Concluded {
 
     /// The summary to print; `dir` is where the files are.
     pub fn summary(&self, dir: &Path, ink: Ink) -> String {
-        let terminal = FORMATS.iter().find(|format| format.file.is_none());
-        self.render(terminal.expect("one format is for printing"), dir, ink)
+        self.render(Format::named("terminal").expect("one form is for terminals"), dir, ink)
     }
 
-    /// Saves every format that has a file, or the one called `only`, in `dir`, which is made if need be.
-    /// Each file is replaced whole or not at all. Gives the paths written.
-    pub fn save(&self, dir: &Path, only: Option<&str>) -> Result<Vec<PathBuf>> {
-        let mut written = Vec::new();
-        for format in &FORMATS {
-            let Some(file) = format.file.filter(|_| only.is_none_or(|name| name == format.name)) else {
-                continue;
-            };
-            let path = dir.join(file);
-            replace(&path, self.render(format, dir, Ink::Plain).as_bytes())?;
-            written.push(path);
-        }
-        Ok(written)
+    /// Saves every form that each run has in `dir`, which is made if need be. Gives the paths written.
+    pub fn save(&self, dir: &Path) -> Result<Vec<PathBuf>> {
+        let always = FORMATS.iter().filter(|format| matches!(format.saved, Saved::Always(_)));
+        always.map(|format| self.save_one(format, dir)).collect()
+    }
+
+    /// Saves one form in `dir` under its own name, replaced whole or not at all. Gives the path written.
+    ///
+    /// # Panics
+    ///
+    /// If it has no file: our own bug.
+    pub fn save_one(&self, format: &Format, dir: &Path) -> Result<PathBuf> {
+        let path = dir.join(format.file().expect("only forms that have a file are saved"));
+        self.save_as(format, &path)?;
+        Ok(path)
+    }
+
+    /// Saves one form as `path`, replaced whole or not at all.
+    pub fn save_as(&self, format: &Format, path: &Path) -> Result<()> {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        replace(path, self.render(format, dir, Ink::Plain).as_bytes())
     }
 }
 

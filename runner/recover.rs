@@ -5,13 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::docker::{Docker, host_id, label};
 use crate::error::{Error, Exit, Result};
-use crate::heal;
+use crate::heal::{self, Healed};
 use crate::hold;
 use crate::lab;
-use crate::ledger::{self, Ledger};
+use crate::ledger::{self, Debt, Ledger};
 
 /// A dead run that was healed.
 #[derive(Debug)]
@@ -40,11 +41,15 @@ pub async fn dead_runs(docker: &Docker, state: &Path, only: Option<&str>) -> Res
 }
 
 /// Runs of this machine that have something labelled on the daemon but no ledger under `state`: it was lost,
-/// or they use another state directory and may well be alive. Sorted; labs that are to stay are left out.
-pub async fn orphans(docker: &Docker, state: &Path) -> Result<Vec<String>> {
+/// or they use another state directory and may well be alive. Sorted; labs that are to stay are left out, and runs
+/// that were `healed` just now: their ledgers are closed, and the daemon takes a moment to remove the last of them.
+pub async fn orphans(docker: &Docker, state: &Path, healed: &[Recovered]) -> Result<Vec<String>> {
     let ours = docker.labelled(&[(label::RUN, ""), (label::HOST, &host_id())]).await?;
     let runs: BTreeSet<_> = ours.into_iter().filter(|left| !left.keep).map(|left| left.run).collect();
-    Ok(runs.into_iter().filter(|run| !ledger::run_dir(state, run).exists()).collect())
+    let orphaned = |run: &String| {
+        !ledger::run_dir(state, run).exists() && !healed.iter().any(|healed| healed.run == *run)
+    };
+    Ok(runs.into_iter().filter(orphaned).collect())
 }
 
 /// Removes what carries the label of `run`. Only where a person said that it is dead: there is no lock to tell.
@@ -55,10 +60,27 @@ pub async fn remove(docker: &Docker, run: String) -> Result<Recovered> {
     Ok(Recovered { run, lines: vec!["what carried its label is removed".into()] })
 }
 
+/// What a runner asked for as it died the daemon still makes, and tells nobody: how often to look for it once all is
+/// healed, and how long between two looks. A container takes the daemon some hundred milliseconds to create.
+const LATE_LOOKS: u32 = 3;
+const BETWEEN_LATE_LOOKS: Duration = Duration::from_millis(300);
+
 /// Heals one dead run and closes its ledger.
 pub async fn one(docker: &Docker, mut ledger: Ledger) -> Result<Recovered> {
     let run = ledger.run().to_owned();
-    let healed = heal::everything(docker, &mut ledger).await;
+    let had_lab = ledger.owed().any(|(_, debt)| matches!(debt, Debt::Lab { keep: false }));
+    let mut healed = heal::everything(docker, &mut ledger).await;
+    for _ in 0..LATE_LOOKS {
+        tokio::time::sleep(BETWEEN_LATE_LOOKS).await;
+        let late = match heal::remove_agents(docker, &run).await {
+            Ok(()) if had_lab => lab::down(docker, &run).await,
+            agents => agents,
+        };
+        if let Err(error) = late {
+            let line = "what was being made when it died".into();
+            healed.push(Healed { step: None, line, failed: Some(error.chain()) });
+        }
+    }
     let failed: Vec<_> = healed
         .iter()
         .filter_map(|healed| healed.failed.as_ref().map(|why| format!("{}: {why}", healed.line)))

@@ -2,12 +2,14 @@
 
 mod it {
     mod agent;
+    mod agent_connections;
     mod agent_lab;
     mod agent_paths;
     mod catalogue;
     mod dns;
     mod docker;
     mod docker_errors;
+    mod hardened;
     mod hostile_daemon;
     mod http;
     mod impair;
@@ -20,9 +22,12 @@ mod it {
     mod load_requests;
     mod netem;
     mod netem_chance;
+    mod probe_servers;
+    mod probes;
     mod report;
     mod run;
     mod safety;
+    mod shell;
     mod spec;
     mod target;
     mod tasks;

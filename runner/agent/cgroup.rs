@@ -7,12 +7,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 /// Where the target's cgroup is mounted in an agent's container.
 pub const AT: &str = "/target-cgroup";
 /// The hierarchies of version 1 that matter here.
 pub const HIERARCHIES: [&str; 6] = ["cpu", "cpuacct", "cpuset", "memory", "blkio", "pids"];
 /// What the one hierarchy of version 2 is called here.
 pub const UNIFIED: &str = "unified";
+/// The limits on devices that an agent may write, by the names of their files: version 1, and version 2.
+pub const IO_LIMITS: [&str; 2] = ["blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device"];
+/// See [`IO_LIMITS`].
+pub const UNIFIED_IO_LIMITS: [&str; 1] = ["io.max"];
 /// A memory limit from here on is none: version 1 says "no limit" by a huge number.
 const NO_LIMIT_BYTES: u64 = 1 << 60;
 
@@ -24,6 +30,20 @@ pub fn view(at: &Path, hierarchy: &str) -> PathBuf {
 /// Under `at`, the file that takes a process into the target's cgroup of a hierarchy.
 pub fn door(at: &Path, hierarchy: &str) -> PathBuf {
     at.join(format!("join-{hierarchy}"))
+}
+
+/// Under `at`, a limit that may be written.
+pub fn lever(at: &Path, file: &str) -> PathBuf {
+    at.join(format!("set-{file}"))
+}
+
+/// What may be read from a device and written to it, in bytes a second; nothing: as much as it can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoLimits {
+    /// From it.
+    pub read: Option<u64>,
+    /// To it.
+    pub write: Option<u64>,
 }
 
 /// The target's cgroup.
@@ -143,6 +163,45 @@ impl Cgroup {
         self.number("pids", "pids.max")
     }
 
+    /// The limits on `device` (`8:0`).
+    ///
+    /// # Errors
+    /// The kernel has none, for people.
+    pub fn io_limits(&self, device: &str) -> Result<IoLimits, String> {
+        const MISSING: &str = "this kernel limits no I/O (CONFIG_BLK_DEV_THROTTLING)";
+        if !self.unified {
+            let [read, write] = IO_LIMITS.map(|file| {
+                self.text("blkio", file).ok_or(MISSING)?;
+                Ok::<_, String>(self.keyed("blkio", file, device))
+            });
+            return Ok(IoLimits { read: read?, write: write? });
+        }
+        let text = self.text("io", UNIFIED_IO_LIMITS[0]).ok_or(MISSING)?;
+        let line = text.lines().find_map(|line| line.strip_prefix(device)?.strip_prefix(' '));
+        let of = |key: &str| line?.split(' ').find_map(|word| word.strip_prefix(key)?.parse().ok());
+        Ok(IoLimits { read: of("rbps="), write: of("wbps=") })
+    }
+
+    /// Writes the limits on `device`.
+    ///
+    /// # Errors
+    /// The kernel refuses, for people.
+    pub fn set_io_limits(&self, device: &str, limits: IoLimits) -> Result<(), String> {
+        let put = |file: &str, line: String| {
+            fs::write(lever(&self.at, file), &line)
+                .map_err(|error| format!("could not write `{line}` to the target's {file}: {error}"))
+        };
+        if self.unified {
+            let text = |limit: Option<u64>| limit.map_or_else(|| "max".to_owned(), |bytes| bytes.to_string());
+            let line = format!("{device} rbps={} wbps={}", text(limits.read), text(limits.write));
+            return put(UNIFIED_IO_LIMITS[0], line);
+        }
+        // Each is attempted whatever becomes of the other; zero is none.
+        let [read, write] = [(IO_LIMITS[0], limits.read), (IO_LIMITS[1], limits.write)]
+            .map(|(file, limit)| put(file, format!("{device} {}", limit.unwrap_or_default())));
+        read.and(write)
+    }
+
     fn text(&self, hierarchy: &str, file: &str) -> Option<String> {
         let hierarchy = if self.unified { UNIFIED } else { hierarchy };
         fs::read_to_string(view(&self.at, hierarchy).join(file)).ok()
@@ -208,6 +267,28 @@ mod tests {
             assert_eq!((cgroup.oom_kills(), cgroup.io_bytes()), (Some(2), Some(7)));
             assert_eq!((cgroup.pids(), cgroup.pids_limit()), (Some(4), None));
         }
+    }
+
+    #[test]
+    fn limits_on_devices_are_read_and_written_in_both_versions() {
+        let had = IoLimits { read: None, write: Some(7) };
+        let asked = IoLimits { read: Some(9), write: None };
+        let (folder, one) = made(&[
+            ("cpu/cpu.stat", ""),
+            ("blkio/blkio.throttle.read_bps_device", "8:16 5\n"),
+            ("blkio/blkio.throttle.write_bps_device", "8:16 5\n8:0 7\n"),
+        ]);
+        assert_eq!(one.io_limits("8:0"), Ok(had));
+        one.set_io_limits("8:0", asked).unwrap();
+        let written =
+            |folder: &tempfile::TempDir, file: &str| fs::read_to_string(lever(folder.path(), file)).unwrap();
+        assert_eq!(IO_LIMITS.map(|file| written(&folder, file)), ["8:0 9", "8:0 0"]);
+        let (folder, two) =
+            made(&[("unified/io.max", "8:16 rbps=5 wbps=5\n8:0 rbps=max wbps=7 riops=max wiops=max\n")]);
+        assert_eq!(two.io_limits("8:0"), Ok(had));
+        assert_eq!(two.io_limits("8:32"), Ok(IoLimits::default()));
+        two.set_io_limits("8:0", asked).unwrap();
+        assert_eq!(written(&folder, "io.max"), "8:0 rbps=9 wbps=max");
     }
 
     #[test]

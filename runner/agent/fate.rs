@@ -68,7 +68,12 @@ impl Fates {
                 held: 0,
                 delays: Delays::new(&reorder.delay),
             },
-            Effect::Drop | Effect::Reset | Effect::Bandwidth(_) | Effect::Flaky(..) => return None,
+            Effect::Drop
+            | Effect::Reset
+            | Effect::Bandwidth(_)
+            | Effect::Sever(_)
+            | Effect::Admit(_)
+            | Effect::Flaky(..) => return None,
         })
     }
 

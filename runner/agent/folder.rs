@@ -23,6 +23,17 @@ pub struct Folder {
     fd: OwnedFd,
 }
 
+/// What holds a file system's data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// A disk or a part of one, by its number: `8:1`.
+    Disk(String),
+    /// Other file systems, laid one upon the other.
+    Layer,
+    /// Something else, for people.
+    Other(String),
+}
+
 /// How full a file system is, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
@@ -38,10 +49,18 @@ impl Folder {
     /// # Errors
     /// There is none, or it may not be opened, for people.
     pub fn open(path: &str) -> Result<Self, String> {
-        Self::open_below(ROOT, path)
+        Self::open_below(ROOT, path, libc::O_DIRECTORY)
     }
 
-    fn open_below(root: &str, path: &str) -> Result<Self, String> {
+    /// The same of a file, which only [`Folder::backing`] is of use of.
+    ///
+    /// # Errors
+    /// There is none, or it may not be opened, for people.
+    pub fn open_file(path: &str) -> Result<Self, String> {
+        Self::open_below(ROOT, path, 0)
+    }
+
+    fn open_below(root: &str, path: &str, kind: libc::c_int) -> Result<Self, String> {
         let failed = |error: io::Error| format!("could not open the folder `{path}` of the target: {error}");
         let root = open(libc::AT_FDCWD, root, libc::O_PATH | libc::O_DIRECTORY).map_err(failed)?;
         let relative = path.trim_start_matches('/');
@@ -49,7 +68,7 @@ impl Folder {
             .map_err(|_| failed(io::ErrorKind::InvalidInput.into()))?;
         // SAFETY: open_how is plain data; all zeroes is what its documentation asks for.
         let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-        how.flags = (libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC).unsigned_abs().into();
+        how.flags = (libc::O_RDONLY | kind | libc::O_CLOEXEC).unsigned_abs().into();
         how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
         // SAFETY: the path ends with a zero; `how` and its size describe each other; both outlive the call.
         let fd = unsafe {
@@ -90,6 +109,34 @@ impl Folder {
         Ok(Space {
             used_bytes: (seen.f_blocks - seen.f_bfree) * seen.f_frsize,
             free_bytes: seen.f_bavail * seen.f_frsize,
+        })
+    }
+
+    /// What holds its data.
+    ///
+    /// # Errors
+    /// The kernel does not say, for people.
+    pub fn backing(&self) -> Result<Backing, String> {
+        const OVERLAY_MAGIC: i64 = 0x794c_7630;
+        const FUSE_MAGIC: i64 = 0x6573_5546;
+        let mut about = MaybeUninit::<libc::stat>::uninit();
+        let mut system = MaybeUninit::<libc::statfs>::uninit();
+        // SAFETY: both structures outlive the calls, which fill them if they succeed.
+        let (device, magic) = unsafe {
+            let fd = self.fd.as_raw_fd();
+            if libc::fstat(fd, about.as_mut_ptr()) != 0 || libc::fstatfs(fd, system.as_mut_ptr()) != 0 {
+                return Err(self.failed("look at", &io::Error::last_os_error()));
+            }
+            (about.assume_init().st_dev, system.assume_init().f_type)
+        };
+        let (major, minor) = (libc::major(device), libc::minor(device));
+        Ok(match magic {
+            // File systems of several disks, or of none, have numbers of their own.
+            _ if major != 0 => Backing::Disk(format!("{major}:{minor}")),
+            OVERLAY_MAGIC => Backing::Layer,
+            TMPFS_MAGIC => Backing::Other("it is kept in memory".into()),
+            FUSE_MAGIC => Backing::Other("a process of the machine's deals with it".into()),
+            other => Backing::Other(format!("file system {other:x}")),
         })
     }
 
@@ -173,7 +220,7 @@ mod tests {
         std::fs::create_dir_all(root.path().join("data/inner")).unwrap();
         symlink(outside.path(), root.path().join("way-out")).unwrap();
         symlink("/data/inner", root.path().join("within")).unwrap();
-        let open = |path: &str| Folder::open_below(root.path().to_str().unwrap(), path);
+        let open = |path: &str| Folder::open_below(root.path().to_str().unwrap(), path, libc::O_DIRECTORY);
         let refused = open("/way-out").unwrap_err();
         assert!(refused.contains("could not open the folder `/way-out` of the target"), "{refused}");
         let folder = open("/within").unwrap();

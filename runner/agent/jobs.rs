@@ -65,6 +65,23 @@ impl Jobs {
         self.jobs.contains_key(&number)
     }
 
+    /// What restoring these tasks must know, where only a look can tell.
+    ///
+    /// # Errors
+    /// Which could not be looked at and why.
+    pub fn find(&mut self, numbers: &[u32]) -> Result<BTreeMap<u32, Task>, String> {
+        let mut found = BTreeMap::new();
+        for number in numbers {
+            let Some(job) = self.jobs.get_mut(number).filter(|job| job.expires_ns.is_none()) else {
+                return Err(format!("step {number}: it is not armed, or in effect already"));
+            };
+            if let Some(task) = job.work.find().map_err(|why| format!("step {number}: {why}"))? {
+                found.insert(*number, task);
+            }
+        }
+        Ok(found)
+    }
+
     /// Puts armed tasks into effect, in order. The instant of each. If one can't be, all of them are taken back.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use super::nfqueue;
 use super::nft::redirect::{Origin, Owner, Redirect};
 use super::nft::rule::{Bypass, Disown, Disowned, OwnerKey, QueueWay};
 use super::nft::{self, Batch, FAMILIES, Family};
+use super::sockets;
 use super::wire::{Kernel, Protocol};
 
 /// The table that tried batches would make.
@@ -59,6 +60,8 @@ pub fn probe() -> Kernel {
         nft_redirect: redirects(),
         conntrack: Socket::open(libc::NETLINK_NETFILTER).is_ok_and(|socket| conntrack::is_there(&socket)),
         tbf: known(|message| qdisc_without_options(message, "tbf")),
+        sock_diag: sockets::can_list(),
+        sock_destroy: sockets::can_destroy(),
     }
 }
 
@@ -131,7 +134,7 @@ pub fn least_mtu() -> Option<u16> {
 }
 
 /// True if anybody else has packet filter rules in this namespace, of nftables or its forerunner.
-fn has_rules(socket: &Socket) -> bool {
+pub fn has_rules(socket: &Socket) -> bool {
     let legacy = ["/proc/net/ip_tables_names", "/proc/net/ip6_tables_names"];
     let ours = |tables: Vec<nft::Table>| tables.iter().all(|table| table.name.starts_with("chaos_"));
     !nft::tables(socket).is_ok_and(ours) || legacy.iter().any(|path| !read_proc(path).is_empty())

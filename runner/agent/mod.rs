@@ -22,16 +22,20 @@ pub mod http;
 pub mod jobs;
 pub mod kernel;
 pub mod links;
+pub mod neighbours;
 pub mod netem;
 pub mod netlink;
 pub mod nfqueue;
 pub mod nft;
+pub mod owner;
 pub mod processes;
 pub mod ptrace;
 pub mod reach;
 pub mod service;
+pub mod severing;
 pub mod shaper;
 pub mod skewed;
+pub mod sockets;
 pub mod step;
 pub mod steps;
 pub mod task;
@@ -74,7 +78,7 @@ pub fn serve(keep: &[Capability]) -> io::Result<()> {
         kernel: kernel.clone(),
     };
     let mut agent = Agent {
-        steps: Steps::new(kernel)?,
+        steps: Steps::new(kernel),
         looking: Looking::default(),
         jobs: Jobs::default(),
         lines: Lines::default(),
@@ -184,6 +188,7 @@ impl Agent {
             Command::Arm { tag, impairments, tasks, engine, deadline_ns } => {
                 self.arm(tag, impairments, tasks, *engine, *deadline_ns).map(Outcome::Armed)
             }
+            Command::Find { steps } => self.jobs.find(steps).map(Outcome::Found),
             Command::Fire { steps } => self.fire(steps).map(Outcome::Fired),
             Command::Undo { steps } => Ok(Outcome::Undone(self.undo(steps))),
             Command::Read { steps } => {

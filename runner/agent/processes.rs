@@ -18,6 +18,8 @@ pub struct Process {
     pub state: char,
     /// When it was started, in clock ticks since boot.
     pub started: u64,
+    /// The id of its parent; 0: none in this pid namespace.
+    pub parent: i32,
 }
 
 impl Process {
@@ -120,9 +122,10 @@ fn parse(pid: i32, stat: &str, program: &str) -> Option<Process> {
     let name = head.split_once('(')?.1;
     let mut fields = tail.split_whitespace();
     let state = fields.next()?.chars().next()?;
-    // Field 22 of the line; the state is field 3.
-    let started = fields.nth(18)?.parse().ok()?;
-    Some(Process { pid, name: name.into(), program: program.into(), state, started })
+    // Fields 4 and 22 of the line; the state is field 3.
+    let parent = fields.next()?.parse().ok()?;
+    let started = fields.nth(17)?.parse().ok()?;
+    Some(Process { pid, name: name.into(), program: program.into(), state, started, parent })
 }
 
 #[cfg(test)]
@@ -134,6 +137,7 @@ mod tests {
         let line = "7 (a) T (b) S 1 7 7 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 4711 9 9";
         let process = parse(7, line, "a").unwrap();
         assert_eq!((process.name.as_str(), process.state, process.started), ("a) T (b", 'S', 4711));
+        assert_eq!(process.parent, 1);
         assert_eq!(parse(7, "7 (cut", "a"), None);
     }
 

@@ -11,6 +11,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use serde::{Deserialize, Serialize};
 
+use super::neighbours::{self, Neighbour};
+use super::netlink::Socket;
+
 /// Datagrams remembered of one look: members times addresses, for a thousand containers.
 const MAX_HEARD: usize = 16_384;
 /// Bytes of a datagram: the look's number, who sent it, and to which of the receiver's addresses.
@@ -36,7 +39,9 @@ pub enum Ask {
     },
     /// Only say what was heard.
     Listen,
-    /// Close the ports.
+    /// Have the kernel forget the neighbours that it knows of since `open`, and say what was heard.
+    Forget,
+    /// Do the same and close the ports.
     Close,
 }
 
@@ -65,6 +70,8 @@ pub struct Looking {
     /// For IPv4 and IPv6.
     sockets: [Option<UdpSocket>; 2],
     heard: BTreeSet<(u32, u32)>,
+    /// Whom the kernel knew before; nothing if it does not say.
+    known: Option<(Socket, BTreeSet<Neighbour>)>,
 }
 
 impl Looking {
@@ -76,15 +83,32 @@ impl Looking {
                 if let [Err(error), Err(_)] = &sockets {
                     return Err(format!("could not open a port to listen at: {error}"));
                 }
-                *self = Self { number: *number, sockets: sockets.map(Result::ok), heard: BTreeSet::new() };
+                self.forget();
+                let route = Socket::open(libc::NETLINK_ROUTE).ok();
+                let known =
+                    route.and_then(|route| neighbours::known(&route).ok().map(|known| (route, known)));
+                let sockets = sockets.map(Result::ok);
+                *self = Self { number: *number, sockets, heard: BTreeSet::new(), known };
             }
             Ask::Send { from, to } => to.iter().for_each(|aim| self.send(*from, *aim)),
             Ask::Listen => {}
-            Ask::Close => *self = Self::default(),
+            Ask::Forget => self.forget(),
+            Ask::Close => {
+                self.forget();
+                *self = Self::default();
+            }
         }
         self.listen();
         let port = |socket: &Option<UdpSocket>| Some(socket.as_ref()?.local_addr().ok()?.port());
         Ok(Heard { ports: self.sockets.each_ref().map(port), from: self.heard.clone() })
+    }
+
+    /// Best effort: what is not forgotten the kernel forgets by itself, in a minute.
+    fn forget(&self) {
+        let Some((route, known)) = &self.known else { return };
+        for new in neighbours::known(route).unwrap_or_default().difference(known) {
+            let _ = neighbours::forget(route, *new);
+        }
     }
 
     fn send(&self, from: u32, aim: Aim) {

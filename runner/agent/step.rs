@@ -1,6 +1,6 @@
 //! One step: what carries it out, and how that is chosen.
 //!
-//! Dropping and resetting are rules alone. What holds packets or leaves to chance what becomes of them is
+//! Dropping and resetting are rules alone; breaking off connections takes none. What holds packets or leaves to chance what becomes of them is
 //! netem's work where the kernel has it and it can be had simply, and our own queue's otherwise; the engine that
 //! it came to is reported, never guessed.
 //!
@@ -8,19 +8,20 @@
 //! be repeated from a seed and know no correlation, and it would drop at once what the kernel has put together
 //! for the network card, up to 64 KiB that are forty packets on the wire.
 
-use std::io;
-
 use super::fate::Fates;
 use super::kernel;
 use super::netem::Netem;
-use super::netlink::Socket;
+use super::netlink::{Refusal, Socket};
+use super::nfqueue::gate::{Gate, Refused};
 use super::nfqueue::held::Did;
-use super::nfqueue::mark::Marks;
+use super::nfqueue::mark::{self, Marks};
 use super::nfqueue::{self, Queue};
 use super::nft::rule::QueueWay;
 use super::nft::tables::{Copies, Hit, Tables, table_name};
-use super::nft::{self, Family};
+use super::nft::{self, Batch, Family};
+use super::severing::Severing;
 use super::shaper::{Edges, Shaper};
+use super::sockets::Choice;
 use super::turns::Schedule;
 use super::wire::{Counters, Effect, Engine, Impairment, Kernel, Protocol};
 
@@ -30,8 +31,8 @@ const MAX_FILTER_ENTRIES: usize = 4_096;
 /// What this agent works with.
 #[derive(Debug)]
 pub struct Means {
-    /// The socket that owns our tables.
-    pub nft: Socket,
+    /// The socket that owns our tables; nothing on a kernel without nfnetlink, where everything else goes on.
+    nft: Option<Socket>,
     /// What the kernel can do.
     pub kernel: Kernel,
     /// The families that nftables has tables for.
@@ -43,15 +44,32 @@ pub struct Means {
 }
 
 impl Means {
-    /// Finds out. Fails where netlink can't be had at all.
-    pub fn find(kernel: Kernel) -> io::Result<Self> {
-        let nft = Socket::open(libc::NETLINK_NETFILTER)?;
-        let families = kernel::families(&nft);
+    /// Finds out.
+    pub fn find(kernel: Kernel) -> Self {
+        let nft = Socket::open(libc::NETLINK_NETFILTER).ok();
+        let families = nft.as_ref().map(kernel::families).unwrap_or_default();
         let nobody = Socket::open(libc::NETLINK_NETFILTER)
             .ok()
             .filter(|_| kernel.nfqueue)
             .and_then(|socket| nfqueue::nobodys_number(&socket));
-        Ok(Self { nft, kernel, families, nobody, edges: Edges::default() })
+        Self { nft, kernel, families, nobody, edges: Edges::default() }
+    }
+
+    /// The socket that owns our tables.
+    ///
+    /// # Errors
+    /// This kernel has no nfnetlink.
+    pub fn nft(&self) -> Result<&Socket, Refusal> {
+        let reason = || Some("no nfnetlink in this kernel".to_owned());
+        self.nft.as_ref().ok_or_else(|| Refusal { errno: libc::EPROTONOSUPPORT, seq: 0, reason: reason() })
+    }
+
+    /// Carries out what stands in `batch`; with nothing in it that takes no nftables.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn commit(&self, batch: Batch) -> Result<(), Refusal> {
+        if batch.is_empty() { Ok(()) } else { batch.commit(self.nft()?) }
     }
 
     fn queue_way(&self) -> Option<QueueWay> {
@@ -93,6 +111,10 @@ pub enum Works {
     Netem(Netem),
     /// A token bucket.
     Shaper(Shaper),
+    /// The kernel's list of connections.
+    Sever(Severing),
+    /// Rules that lead what asks for a connection to our gate.
+    Gate(Hit, Gate),
 }
 
 impl Step {
@@ -117,6 +139,8 @@ impl Step {
             | Effect::Duplicate(_)
             | Effect::Corrupt(_)
             | Effect::Reorder(_) => chance_works(means, tag, impairment, engines, place)?,
+            Effect::Sever(sever) => Severing::stage(impairment, sever).map(Works::Sever)?,
+            Effect::Admit(admit) => gate_works(means, impairment, admit.most, place)?,
             Effect::Drop | Effect::Reset if !means.kernel.nft => return Err(NO_NFT.into()),
             Effect::Drop => Works::Rules(Hit::Drop { silent: means.queue_way().zip(means.nobody) }),
             Effect::Reset => Works::Rules(Hit::Reset),
@@ -129,8 +153,8 @@ impl Step {
     /// Its tables; nothing for what has none.
     pub fn tables<'a>(&'a self, means: &'a Means) -> Option<Tables<'a>> {
         let hit = match &self.works {
-            Works::Rules(hit) | Works::Queue(hit, _) => *hit,
-            Works::Netem(_) | Works::Shaper(_) => return None,
+            Works::Rules(hit) | Works::Queue(hit, _) | Works::Gate(hit, _) => *hit,
+            Works::Netem(_) | Works::Shaper(_) | Works::Sever(_) => return None,
         };
         Some(Tables {
             name: &self.table,
@@ -146,9 +170,10 @@ impl Step {
     pub const fn engine(&self) -> Engine {
         match self.works {
             Works::Rules(_) => Engine::Nft,
-            Works::Queue(..) => Engine::Nfqueue,
+            Works::Queue(..) | Works::Gate(..) => Engine::Nfqueue,
             Works::Netem(_) => Engine::Netem,
             Works::Shaper(_) => Engine::Tbf,
+            Works::Sever(_) => Engine::SockDiag,
         }
     }
 
@@ -163,6 +188,10 @@ impl Step {
         let counters = match &self.works {
             Works::Rules(_) => self.matched(means),
             Works::Queue(_, queue) => self.dealt_out(means, queue, did),
+            Works::Sever(severing) => {
+                Counters { counted: severing.counted().collect(), ..Counters::default() }
+            }
+            Works::Gate(_, gate) => Counters { counted: gate.counted().collect(), ..self.matched(means) },
             Works::Netem(netem) => {
                 let counted = netem.counted().unwrap_or_default();
                 // netem has one counter for what it was to drop and for what did not fit.
@@ -190,7 +219,7 @@ impl Step {
     }
 
     fn matched(&self, means: &Means) -> Counters {
-        let matched = nft::read(&means.nft, &self.table).unwrap_or_default();
+        let matched = means.nft().and_then(|nft| nft::read(nft, &self.table)).unwrap_or_default();
         let drops = *self.impairment.effect.turns().0 == Effect::Drop;
         Counters {
             matched_packets: matched.packets,
@@ -201,7 +230,7 @@ impl Step {
     }
 
     fn dealt_out(&self, means: &Means, queue: &Queue, did: Option<Did>) -> Counters {
-        let matched = nft::read(&means.nft, &self.table).unwrap_or_default();
+        let matched = means.nft().and_then(|nft| nft::read(nft, &self.table)).unwrap_or_default();
         let mut counters = Counters {
             matched_packets: matched.packets,
             matched_bytes: matched.bytes,
@@ -246,6 +275,7 @@ fn chance_works(
             Engine::Nfqueue => queue_works(means, impairment.effect.turns().0, place),
             Engine::Nft
             | Engine::Tbf
+            | Engine::SockDiag
             | Engine::Docker
             | Engine::Agent
             | Engine::Cgroup
@@ -260,17 +290,33 @@ fn chance_works(
     Err(reasons.join("; and "))
 }
 
+const NO_QUEUES: &str = "this kernel has no packet queues (CONFIG_NETFILTER_NETLINK_QUEUE, and one of CONFIG_NFT_QUEUE \
+                         and CONFIG_NETFILTER_XT_TARGET_NFQUEUE with CONFIG_NFT_COMPAT)";
+
+/// A gate for new connections.
+fn gate_works(means: &Means, impairment: &Impairment, most: u32, place: u32) -> Result<Works, String> {
+    if !means.kernel.nft {
+        return Err(NO_NFT.into());
+    }
+    let way = means.queue_way().filter(|_| means.kernel.nfqueue).ok_or(NO_QUEUES)?;
+    if !means.kernel.sock_diag {
+        return Err("this kernel lists no connections (CONFIG_INET_DIAG)".into());
+    }
+    let refused = Refused { mask: mark::MASK, bits: Marks::requested(place) };
+    let gate = Gate::bind(Choice::of(impairment), most, refused)
+        .map_err(|error| format!("could not bind a packet queue: {error}"))?;
+    Ok(Works::Gate(Hit::Gate { way, number: gate.number() }, gate))
+}
+
 fn queue_works(means: &Means, effect: &Effect, place: u32) -> Result<Works, String> {
     if !means.kernel.nft {
         return Err(NO_NFT.into());
     }
-    let way = means.queue_way().filter(|_| means.kernel.nfqueue).ok_or(
-        "this kernel has no packet queues (CONFIG_NETFILTER_NETLINK_QUEUE, and one of CONFIG_NFT_QUEUE and \
-         CONFIG_NETFILTER_XT_TARGET_NFQUEUE with CONFIG_NFT_COMPAT)",
-    )?;
+    let nft = means.nft().map_err(|_| NO_NFT)?;
+    let way = means.queue_way().filter(|_| means.kernel.nfqueue).ok_or(NO_QUEUES)?;
     let fates = Fates::new(effect).ok_or("there is nothing to decide")?;
     let marks = match effect {
-        Effect::Duplicate(_) if !kernel::can_copy(&means.nft, &means.families) => {
+        Effect::Duplicate(_) if !kernel::can_copy(nft, &means.families) => {
             return Err(
                 "this kernel can't send packets twice (CONFIG_NFT_DUP_IPV4, CONFIG_NFT_DUP_IPV6)".into()
             );
@@ -283,14 +329,13 @@ fn queue_works(means: &Means, effect: &Effect, place: u32) -> Result<Works, Stri
     };
     // What goes on at once need not be taken from its socket first.
     let holds = matches!(effect, Effect::Delay(_) | Effect::Reorder(_));
-    let disown = means
-        .nobody
-        .filter(|_| holds)
-        .and_then(|nobody| kernel::disown(&means.nft, &means.families, way, nobody));
+    let disown =
+        means.nobody.filter(|_| holds).and_then(|nobody| kernel::disown(nft, &means.families, way, nobody));
     let copies = if marks.is_some() { Copies::ByMark } else { Copies::None };
     let queue =
         Queue::bind(fates, marks).map_err(|error| format!("could not bind a packet queue: {error}"))?;
-    Ok(Works::Queue(Hit::Queue { way, number: queue.number(), disown, copies }, queue))
+    let tracked = kernel::has_rules(nft);
+    Ok(Works::Queue(Hit::Queue { way, number: queue.number(), disown, copies, tracked }, queue))
 }
 
 /// Refuses what no packet can match, and what would slow every packet down.

@@ -6,7 +6,6 @@
 
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::io;
 
 use super::netem;
 use super::netlink::Refusal;
@@ -34,10 +33,10 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// None yet. Fails where netlink can't be had at all.
-    pub fn new(kernel: Kernel) -> io::Result<Self> {
-        let means = Means::find(kernel)?;
-        Ok(Self { means, steps: BTreeMap::new(), tag: None, armed_so_far: 0, shells: Vec::new() })
+    /// None yet.
+    pub fn new(kernel: Kernel) -> Self {
+        let means = Means::find(kernel);
+        Self { means, steps: BTreeMap::new(), tag: None, armed_so_far: 0, shells: Vec::new() }
     }
 
     /// Stages `impairments`, all or none. The engine of each by its number.
@@ -120,9 +119,9 @@ impl Steps {
             tables::stage(&mut stage, one);
             fire.attach(one);
         }
-        let mut staged = stage.commit(&self.means.nft);
+        let mut staged = self.means.commit(stage);
         if staged.is_ok() && !all.is_empty() {
-            staged = fire.try_out(&self.means.nft);
+            staged = self.means.nft().and_then(|nft| fire.try_out(nft));
             if staged.is_err() {
                 self.each_or_all(steps, |batch, tables| batch.remove(tables));
             }
@@ -147,7 +146,7 @@ impl Steps {
             }
         }
         let mut fired = BTreeMap::new();
-        let mut refused = batch.commit(&self.means.nft).err();
+        let mut refused = self.means.commit(batch).err();
         let nft_ns = mono_ns();
         for number in numbers {
             let step = self.steps.get_mut(number).expect("every step was looked up above");
@@ -158,6 +157,10 @@ impl Steps {
                 }
                 Works::Shaper(shaper) if refused.is_none() => {
                     refused = shaper.fire(&self.means.edges).err();
+                    mono_ns()
+                }
+                Works::Sever(severing) if refused.is_none() => {
+                    refused = severing.begin().err();
                     mono_ns()
                 }
                 _ => nft_ns,
@@ -187,7 +190,7 @@ impl Steps {
         let mut undone: BTreeMap<u32, Undone> = left.into_iter().collect();
         let names = self.table_names(numbers, &going);
         for (_, step) in going {
-            if let Works::Rules(hit) | Works::Queue(hit, _) = step.works {
+            if let Works::Rules(hit) | Works::Queue(hit, _) | Works::Gate(hit, _) = step.works {
                 self.shells.push(Step { works: Works::Rules(hit), ..step });
             }
         }
@@ -213,7 +216,8 @@ impl Steps {
             match &step.works {
                 Works::Netem(netem) => netem.detach(),
                 Works::Shaper(shaper) => shaper.detach(&self.means.edges),
-                Works::Rules(_) | Works::Queue(..) => {}
+                Works::Sever(severing) => severing.end(),
+                Works::Rules(_) | Works::Queue(..) | Works::Gate(..) => {}
             }
         }
         let did: Vec<_> = going
@@ -229,14 +233,15 @@ impl Steps {
             match &step.works {
                 Works::Netem(netem) => netem.drain(),
                 Works::Shaper(shaper) => shaper.drain(),
-                Works::Rules(_) | Works::Queue(..) => {}
+                _ => {}
             }
             let counters = step.counters(&self.means, did);
             remove_devices(std::iter::once(step));
             let verified = match &step.works {
                 Works::Netem(netem) => netem.is_gone(),
                 Works::Shaper(shaper) => shaper.is_gone(),
-                Works::Rules(_) | Works::Queue(..) => true,
+                // Tables are looked at when all of them are gone; what broke off is done with.
+                Works::Rules(_) | Works::Queue(..) | Works::Gate(..) | Works::Sever(_) => true,
             };
             left.push((*number, Undone { at_ns, verified, counters }));
         }
@@ -254,13 +259,17 @@ impl Steps {
 
     /// Every table of this namespace.
     fn tables(&self) -> Result<Vec<nft::Table>, Refusal> {
-        if self.means.kernel.nft { nft::tables(&self.means.nft) } else { Ok(Vec::new()) }
+        if self.means.kernel.nft { nft::tables(self.means.nft()?) } else { Ok(Vec::new()) }
     }
 
     /// True if the tables called `table` have no rule in any packet's way and wait for their removal.
     fn is_shell(&self, table: &str) -> bool {
         self.shells.iter().any(|step| step.table == table)
-            && nft::read(&self.means.nft, table).is_ok_and(|counted| counted.attached == 0)
+            && self
+                .means
+                .nft()
+                .and_then(|nft| nft::read(nft, table))
+                .is_ok_and(|counted| counted.attached == 0)
     }
 
     /// Removes the tables of undone steps, unless that would cost others the packets they hold.
@@ -280,7 +289,7 @@ impl Steps {
             for tables in steps.iter().filter_map(|step| step.borrow().1.tables(&self.means)) {
                 add(&mut batch, &tables);
             }
-            batch.commit(&self.means.nft)
+            self.means.commit(batch)
         };
         if attempt(steps).is_err() {
             for index in 0..steps.len() {
@@ -316,7 +325,7 @@ impl Steps {
                 if on { batch.attach_again(&tables) } else { batch.detach(&tables) }
             }
             // What is held meanwhile goes on when its time comes, as on a path that has become well again.
-            let switched = batch.commit(&self.means.nft).and_then(|()| match &step.works {
+            let switched = self.means.commit(batch).and_then(|()| match &step.works {
                 Works::Netem(netem) if on => netem.resume(),
                 Works::Netem(netem) => netem.suspend(),
                 Works::Shaper(shaper) if on => shaper.fire(&self.means.edges),
@@ -324,7 +333,12 @@ impl Steps {
                     shaper.detach(&self.means.edges);
                     Ok(())
                 }
-                Works::Rules(_) | Works::Queue(..) => Ok(()),
+                Works::Sever(severing) if on => severing.begin(),
+                Works::Sever(severing) => {
+                    severing.end();
+                    Ok(())
+                }
+                Works::Rules(_) | Works::Queue(..) | Works::Gate(..) => Ok(()),
             });
             if let (Err(_), true, Some(schedule)) = (switched, on, &mut step.schedule) {
                 schedule.switched_on -= 1;
@@ -355,8 +369,8 @@ impl Steps {
             netem::purge(tag).map_err(|refusal| format!("could not remove what netem left: {refusal}"))?;
         removed += shaper::purge(tag)
             .map_err(|refusal| format!("could not remove what a token bucket left: {refusal}"))?;
-        if self.means.kernel.nft {
-            removed += nft::purge(&self.means.nft, &prefix)?;
+        if let (true, Ok(nft)) = (self.means.kernel.nft, self.means.nft()) {
+            removed += nft::purge(nft, &prefix)?;
         }
         Ok(removed)
     }
@@ -368,7 +382,7 @@ fn remove_devices<'a>(steps: impl Iterator<Item = &'a Step>) {
         match &step.works {
             Works::Netem(netem) => netem.remove(),
             Works::Shaper(shaper) => shaper.remove(),
-            Works::Rules(_) | Works::Queue(..) => {}
+            _ => {}
         }
     }
 }

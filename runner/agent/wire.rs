@@ -56,6 +56,12 @@ pub struct Kernel {
     /// The token bucket, a queueing discipline.
     #[serde(default)]
     pub tbf: bool,
+    /// The list of connections (`inet_diag`).
+    #[serde(default)]
+    pub sock_diag: bool,
+    /// Ending connections by it (`SOCK_DESTROY`).
+    #[serde(default)]
+    pub sock_destroy: bool,
 }
 
 impl Kernel {
@@ -73,6 +79,8 @@ impl Kernel {
             nft_redirect: false,
             conntrack: false,
             tbf: false,
+            sock_diag: false,
+            sock_destroy: false,
         }
     }
 
@@ -90,9 +98,12 @@ impl Kernel {
     /// The engine that holds packets here, or leaves to chance what becomes of them: netem where the kernel has
     /// it and the ifb devices that bring packets to it, else our own; nothing: neither.
     pub const fn packet_engine(&self) -> Option<Engine> {
-        if self.netem && self.ifb {
-            Some(Engine::Netem)
-        } else if self.nft && self.nfqueue && (self.nft_queue || self.xt_queue) {
+        if self.netem && self.ifb { Some(Engine::Netem) } else { self.queue_engine() }
+    }
+
+    /// Our own engine, where packets can be led to it.
+    pub const fn queue_engine(&self) -> Option<Engine> {
+        if self.nft && self.nfqueue && (self.nft_queue || self.xt_queue) {
             Some(Engine::Nfqueue)
         } else {
             None
@@ -111,6 +122,8 @@ choice! {
         Nft = "nft",
         /// The kernel's token bucket.
         Tbf = "tbf",
+        /// The kernel's list of connections, by which they are ended too.
+        SockDiag = "sock_diag",
         /// Docker's API.
         Docker = "docker",
         /// A command on the machine that `chaos` runs on.
@@ -180,6 +193,10 @@ pub enum Effect {
     Corrupt(Chance),
     /// Some go at once while the others are held, and so overtake them.
     Reorder(Box<Reorder>),
+    /// Its connection is broken off.
+    Sever(Sever),
+    /// It asks for a connection, and is refused while there are too many.
+    Admit(Admit),
     /// Another effect, on and off in turns; it begins with being on.
     Flaky(Box<Turns>, Box<Effect>),
 }
@@ -229,6 +246,24 @@ pub struct Bursts {
     pub good_loss: f64,
     /// Seed of the chain.
     pub seed: u64,
+}
+
+/// Which established connections are broken off: both ends learn of it at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sever {
+    /// Their share, rounded up; above 0, at most 1.
+    pub share: f64,
+    /// Again whenever so many nanoseconds have passed; nothing: once.
+    pub every_ns: Option<u64>,
+    /// Seed of which ones.
+    pub seed: u64,
+}
+
+/// How many connections there may be: new ones beyond are answered with a reset. Those that are there stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admit {
+    /// The most.
+    pub most: u32,
 }
 
 /// Which packets overtake others.
@@ -301,6 +336,21 @@ pub struct Net {
     pub prefix: u8,
 }
 
+impl Net {
+    /// True if `addr` is in it.
+    pub fn has(&self, addr: std::net::IpAddr) -> bool {
+        use std::net::IpAddr::{V4, V6};
+        let (bits, net, of) = match (self.addr, addr) {
+            (V4(net), V4(of)) => (32, u128::from(net.to_bits()), u128::from(of.to_bits())),
+            (V6(net), V6(of)) => (128, net.to_bits(), of.to_bits()),
+            _ => return false,
+        };
+        // A shift by all bits is none at all.
+        let rest = bits - u32::from(self.prefix).min(bits);
+        (net ^ of).checked_shr(rest).unwrap_or_default() == 0
+    }
+}
+
 /// One step for this agent: which packets, and what happens to them. Loopback is never touched.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Impairment {
@@ -348,6 +398,11 @@ pub enum Command {
         /// Undo each by itself this long after it was fired, in nanoseconds.
         deadline_ns: u64,
     },
+    /// Look at what these armed tasks are about to change. Answered by `found`.
+    Find {
+        /// Step numbers.
+        steps: Vec<u32>,
+    },
     /// Put these armed steps into effect, in order. Answered by `fired`.
     Fire {
         /// Step numbers.
@@ -394,6 +449,8 @@ pub struct Reply {
 pub enum Outcome {
     /// Staged; which engine carries each step out.
     Armed(BTreeMap<u32, Engine>),
+    /// The tasks with what restoring them must know, by step; those that say it themselves are left out.
+    Found(BTreeMap<u32, Task>),
     /// In effect since these instants (measured after the kernel's acknowledgement), by step.
     Fired(BTreeMap<u32, u64>),
     /// Taken back at these instants and looked at: nothing of the step is left. With its last counters.

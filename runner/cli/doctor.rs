@@ -271,6 +271,12 @@ fn kernel_checks(findings: &Findings) -> Vec<Check> {
         mechanism("nfqueue", kernel.nfqueue, "`sudo modprobe nfnetlink_queue`"),
         mechanism("redirect", kernel.nft_redirect, "`sudo modprobe nft_nat nft_redir nft_ct`"),
         mechanism("conntrack", kernel.conntrack, "`sudo modprobe nf_conntrack_netlink`"),
+        mechanism("sock diag", kernel.sock_diag, "`sudo modprobe tcp_diag`"),
+        mechanism(
+            "sock kill",
+            kernel.sock_destroy,
+            "a kernel with CONFIG_INET_DIAG_DESTROY; `reset` refuses connections without it",
+        ),
     ];
     let packets = kernel.packet_engine();
     let rules = kernel.nft.then_some(Engine::Nft);
@@ -358,6 +364,8 @@ mod tests {
                 nft_redirect: true,
                 conntrack: true,
                 tbf: true,
+                sock_diag: true,
+                sock_destroy: true,
             }),
             image: Ok("chaos:0123456789ab".into()),
             compose: Some("docker compose".into()),
@@ -385,6 +393,8 @@ mod tests {
     ok    nfqueue     there
     ok    redirect    there
     ok    conntrack   there
+    ok    sock diag   there
+    ok    sock kill   there
     ok    latency     by nfqueue
     ok    partition   by nft
     ok    kill        by docker
@@ -409,6 +419,8 @@ mod tests {
             nfqueue: false,
             nft_redirect: false,
             conntrack: false,
+            sock_diag: false,
+            sock_destroy: false,
             ..findings().kernel.unwrap()
         };
         let wrong = Findings {
@@ -436,6 +448,8 @@ mod tests {
     warn  nfqueue     not in this kernel; mend: `sudo modprobe nfnetlink_queue`
     warn  redirect    not in this kernel; mend: `sudo modprobe nft_nat nft_redir nft_ct`
     warn  conntrack   not in this kernel; mend: `sudo modprobe nf_conntrack_netlink`
+    warn  sock diag   not in this kernel; mend: `sudo modprobe tcp_diag`
+    warn  sock kill   not in this kernel; mend: a kernel with CONFIG_INET_DIAG_DESTROY; `reset` refuses connections without it
     warn  latency     nothing in this kernel can do it; mend: see the mechanisms above
     warn  partition   nothing in this kernel can do it; mend: see the mechanisms above
     ok    kill        by docker

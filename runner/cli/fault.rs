@@ -74,8 +74,9 @@ pub fn run(args: Args) -> Result<Exit> {
         host_exec: if args.allow_host_exec { HostExec::Allowed } else { HostExec::Refused },
         setup: crate::load::Setup::default(),
         view: View::for_terminal(mode),
+        baseline: None,
     };
-    super::run::to_verdict(&experiment, &input.text, options, mode)
+    super::run::to_verdict(&experiment, &input.text, options, mode, &[])
 }
 
 /// Runs `chaos explain`.

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::waiting::Waiting;
 use super::{print, runtime};
 use crate::docker::{Docker, Leftover, LeftoverKind, host_id, label};
 use crate::error::{Error, Exit, Result};
-use crate::lab;
+use crate::lab::{self, Stay};
+use crate::patience::{Limit, Patience};
 use crate::spec::{Input, Lab, parse};
 
 /// Arguments of `chaos lab`.
@@ -55,20 +59,19 @@ async fn up(what: &str) -> Result<Exit> {
     let (lab, directory) = find(what)?;
     let docker = Docker::connect().await?;
     let run = format!("lab-{}", crate::run::new_id());
-    let mut starting = std::pin::pin!(lab::up_kept(&docker, &run, &lab, &directory));
+    let (limit, patience) = Patience::limited();
+    let waiting = Waiting::during("starting the lab");
+    let mut starting =
+        std::pin::pin!(lab::up_for(&docker, &run, &lab, &directory, Stay::UntilDown, &patience));
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|error| Error::environment("could not listen for signals").because(error))?;
     let up = tokio::select! {
-        up = &mut starting => up?,
-        _ = tokio::signal::ctrl_c() => {
-            super::note("interrupted: finishing what has begun, then taking it down");
-            // Left in the middle, the daemon would go on creating what nobody is there to remove.
-            let _ = tokio::select! {
-                up = &mut starting => up.map(drop),
-                _ = tokio::signal::ctrl_c() => Ok(()),
-            };
-            lab::down(&docker, &run).await?;
-            return Ok(Exit::Aborted);
-        }
+        up = &mut starting => Some(up?),
+        _ = tokio::signal::ctrl_c() => None,
+        _ = terminate.recv() => None,
     };
+    drop(waiting);
+    let Some(up) = up else { return called_off(&docker, &run, limit, starting).await };
     let mut text = format!("{run}\n");
     for (service, address) in &up.endpoints {
         text.push_str(&format!("  {service:<20} http://{address}\n"));
@@ -76,6 +79,24 @@ async fn up(what: &str) -> Result<Exit> {
     print(&text)?;
     super::note(&format!("take it down with: chaos lab down {run}"));
     Ok(Exit::Held)
+}
+
+/// Ends a lab that comes up.
+async fn called_off(
+    docker: &Docker,
+    run: &str,
+    limit: Limit,
+    starting: impl Future<Output = Result<lab::Up>>,
+) -> Result<Exit> {
+    super::note("interrupted: finishing what has begun, then taking it down");
+    limit.reached();
+    // Left in the middle, the daemon would go on creating what nobody is there to remove.
+    let _ = tokio::select! {
+        up = starting => up.map(drop),
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    };
+    lab::down(docker, run).await?;
+    Ok(Exit::Aborted)
 }
 
 /// The lab that `what` names, and the directory that its paths are relative to.
@@ -153,7 +174,9 @@ async fn down(run: Option<String>, all: bool) -> Result<Exit> {
         super::note("no lab is up");
     }
     for run in runs {
+        let waiting = Waiting::during("taking the lab down");
         lab::down(&docker, run).await?;
+        drop(waiting);
         super::note(&format!("{run} is down"));
     }
     Ok(Exit::Held)

@@ -16,7 +16,7 @@ use crate::output;
 use crate::plan::inventory::Inventory;
 use crate::plan::{Plan, build};
 use crate::report::load::{self, Answered};
-use crate::report::{Case, FORMATS, Ink};
+use crate::report::{Case, Format, Ink};
 use crate::run::adhoc::{Adhoc, started};
 use crate::spec::yaml::MAX_TEXT_BYTES;
 use crate::spec::{Input, parse};
@@ -167,12 +167,12 @@ fn report(name: &str, judgement: &Judgement, entries: &[crate::event::Entry]) ->
         _ => None,
     });
     let started = started.expect("the first event is `started`");
-    let format = FORMATS.iter().find(|format| format.name == name).expect("it is one of the formats");
-    (format.render)(&Case { started, entries, judgement, cut_short: None, dir: "" }, Ink::Plain)
+    let format = Format::named(name).expect("it is one of the formats");
+    (format.render)(&Case { started, entries, skipped: &[], judgement, cut_short: None, dir: "" }, Ink::Plain)
 }
 
 /// Fails now rather than after an hour of load, where a file can't be written.
-fn writable(file: &Path) -> Result<()> {
+pub(super) fn writable(file: &Path) -> Result<()> {
     if file.is_dir() {
         return Err(Error::mistake(format!("{} is a folder", file.display())).hint("name a file in it"));
     }

@@ -9,7 +9,7 @@ use crate::error::{Error, Problem, Result};
 use crate::load::{offsets, rows};
 use crate::spec::shape::{Shape, Varying};
 use crate::spec::yaml::MAX_TEXT_BYTES;
-use crate::spec::{self, Experiment, Input};
+use crate::spec::{self, Experiment, Guard, Input, Probe, Steady};
 
 /// Reads and checks the experiment at `path` (`-`: stdin) with the overrides `sets`, each `PATH=VALUE`.
 /// Returns it with its text, in which its spans are places. Recordings that it replays and files of rows
@@ -28,11 +28,22 @@ pub fn experiment(path: &Path, sets: &[String]) -> Result<(Experiment, String)> 
     Ok((experiment, input.all_text()))
 }
 
-/// Finds the files that the loads name beside the experiment, in `folder`, and makes their paths usable from
+/// Finds the files that loads and probes name beside the experiment, in `folder`, and makes their paths usable from
 /// here; returns those that can't be opened.
 fn files(experiment: &mut Experiment, folder: &Path) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for file in experiment.load.0.iter_mut().flat_map(|(_, load)| load.files_mut()) {
+    let loads = experiment.load.0.iter_mut().flat_map(|(_, load)| load.files_mut());
+    let steady = experiment.steady_state.iter_mut().filter_map(|steady| match steady {
+        Steady::Probe(entry) => Some(&mut entry.value.probe),
+        Steady::Check(_) => None,
+    });
+    let guards = experiment.abort.iter_mut().filter_map(|guard| match guard {
+        Guard::Probe(guard) => Some(&mut guard.value.probe),
+        Guard::Check(_) | Guard::Unhealthy(_) => None,
+    });
+    let named = experiment.probes.0.iter_mut().map(|(_, probe)| probe);
+    let probes = steady.chain(guards).chain(named).flat_map(Probe::files_mut);
+    for file in loads.chain(probes) {
         let found = folder.join(&file.value);
         match std::fs::File::open(&found) {
             Ok(_) => file.value = found.to_string_lossy().into_owned(),

@@ -3,15 +3,18 @@
 //! Data goes to stdout, everything else to stderr. Verbs return how they ended; nothing below this module
 //! exits the process or prints an error.
 
+mod compare;
 mod doctor;
 mod fault;
 mod halt;
 mod hist;
 mod inside;
 mod lab;
+mod lint;
 mod load;
 mod load_file;
 mod plan;
+mod postmortem;
 mod recover;
 mod report;
 mod run;
@@ -19,6 +22,7 @@ mod schema;
 mod setup;
 mod stop;
 mod validate;
+mod waiting;
 
 use std::io::Write;
 
@@ -53,10 +57,16 @@ enum Verb {
     Plan(plan::Args),
     /// Check experiments and report every mistake.
     Validate(validate::Args),
-    /// Print a JSON Schema: of experiments, of report.json, or of what `chaos load --json` saves.
+    /// Take a second look at experiments: what runs, but is likely to disappoint.
+    Lint(lint::Args),
+    /// Print a JSON Schema: of experiments, of report.json, of events.jsonl, or of what `chaos load --json` saves.
     Schema(schema::Args),
     /// Judge a run again and remake its reports from its journal.
     Report(report::Args),
+    /// Draft a blameless post-mortem of a run, from its journal alone.
+    Postmortem(postmortem::Args),
+    /// Say what changed between runs, and whether that is more than chance.
+    Compare(compare::Args),
     /// Merge HdrHistogram logs (.hlog) and print their percentiles.
     Hist(hist::Args),
     /// Heal what dead runs left behind.
@@ -91,8 +101,11 @@ pub fn main() -> Exit {
         Verb::Explain(args) => fault::explain(&args),
         Verb::Plan(args) => plan::run(&args),
         Verb::Validate(args) => validate::run(args),
+        Verb::Lint(args) => lint::run(&args),
         Verb::Schema(args) => schema::run(args),
         Verb::Report(args) => report::run(args),
+        Verb::Postmortem(args) => postmortem::run(&args),
+        Verb::Compare(args) => compare::run(&args),
         Verb::Hist(args) => hist::run(&args),
         Verb::Recover(args) => recover::run(&args),
         Verb::Stop(args) => stop::run(&args),
@@ -107,16 +120,20 @@ pub fn main() -> Exit {
     })
 }
 
+/// Draws places in files, in colour if stderr has it.
+fn renderer() -> annotate_snippets::Renderer {
+    match ink_for(&std::io::stderr()) {
+        Ink::Color => annotate_snippets::Renderer::styled(),
+        Ink::Plain => annotate_snippets::Renderer::plain(),
+    }
+}
+
 /// Prints an error with its causes and remedy.
 fn print_error(error: &Error) {
     let mut out = String::new();
     match error {
         Error::Problems(problems) | Error::Refused { problems, .. } => {
-            let renderer = match ink_for(&std::io::stderr()) {
-                Ink::Color => annotate_snippets::Renderer::styled(),
-                Ink::Plain => annotate_snippets::Renderer::plain(),
-            };
-            out.push_str(&problems.render(&renderer));
+            out.push_str(&problems.render(&renderer()));
         }
         Error::Failure { message, hint, .. } => {
             out.push_str("error: ");

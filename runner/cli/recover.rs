@@ -1,5 +1,6 @@
 //! `chaos recover`: heals what dead runs left behind.
 
+use super::waiting::Waiting;
 use crate::docker::Docker;
 use crate::error::{Error, Exit, Result};
 use crate::{ledger, recover};
@@ -20,15 +21,17 @@ pub fn run(args: &Args) -> Result<Exit> {
     let state = ledger::state_dir();
     super::runtime()?.block_on(async {
         let docker = Docker::connect().await?;
+        let waiting = Waiting::during("looking for what dead runs left");
         let mut healed = recover::dead_runs(&docker, &state, args.run.as_deref()).await?;
         let mut left = Vec::new();
-        for orphan in recover::orphans(&docker, &state).await? {
+        for orphan in recover::orphans(&docker, &state, &healed).await? {
             if args.all || args.run.as_ref() == Some(&orphan) {
                 healed.push(recover::remove(&docker, orphan).await?);
             } else {
                 left.push(orphan);
             }
         }
+        drop(waiting);
         if let (Some(run), true) = (&args.run, healed.is_empty()) {
             return Err(Error::mistake(format!("run {run} has nothing left to heal, or is still alive"))
                 .hint("`chaos recover` without a run heals every dead one"));

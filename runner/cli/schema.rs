@@ -1,4 +1,4 @@
-//! `chaos schema`: prints a JSON Schema, of experiments for editors, of report.json and of load.json for scripts.
+//! `chaos schema`: prints a JSON Schema, of experiments for editors, of report.json and the like for scripts.
 
 use crate::error::{Error, Exit, Result};
 use crate::spec;
@@ -20,6 +20,8 @@ enum Of {
     Report,
     /// What `chaos load --json FILE` saves.
     Load,
+    /// A line of events.jsonl.
+    Events,
 }
 
 /// Prints the schema.
@@ -29,6 +31,7 @@ pub fn run(args: Args) -> Result<Exit> {
         Of::Experiment => spec::json_schema(),
         Of::Report => schemars::schema_for!(crate::verdict::Judgement).to_value(),
         Of::Load => crate::report::load::schema(),
+        Of::Events => crate::report::events::schema(),
     };
     let text = serde_json::to_string_pretty(&schema)
         .map_err(|error| Error::mistake("could not write the schema").because(error))?;

@@ -73,7 +73,7 @@ impl Docker {
         let keep: Vec<String> = spec.capabilities.iter().map(|capability| capability.name.into()).collect();
         let beside = format!("container:{}", spec.target_id);
         let mounts = match spec.place {
-            Place::Cgroup => Some(self.cgroup_mounts(&spec.target_id).await?),
+            Place::Cgroup | Place::Devices => Some(self.cgroup_mounts(&spec.target_id, spec.place).await?),
             Place::Network | Place::Processes => None,
         };
         let body = api::ContainerCreateBody {
@@ -88,7 +88,7 @@ impl Docker {
             host_config: Some(api::HostConfig {
                 network_mode: Some(match spec.place {
                     Place::Network => beside.clone(),
-                    Place::Processes | Place::Cgroup => "none".into(),
+                    Place::Processes | Place::Cgroup | Place::Devices => "none".into(),
                 }),
                 pid_mode: (spec.place != Place::Network).then_some(beside),
                 // Version 2 lets a process into a cgroup only if both are in the namespace it sees.

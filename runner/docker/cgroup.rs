@@ -2,12 +2,14 @@
 //!
 //! An agent that works inside a target's limits sees the target's cgroup read-only and may write to one file of
 //! each hierarchy: `cgroup.procs`, by which it brings processes of its own under those limits. It can change
-//! none of the limits, needs no capability for it, and nothing is charged to the target before a step is fired.
+//! none of the limits, needs no capability for it, and nothing is charged to the target before a step is fired. One that
+//! is to limit I/O may write to the files of those limits instead, and to nothing else.
 //! A container made with the target's cgroup as its parent would charge its own start to the target, tens of
 //! megabytes, when nothing may be changed yet; and it works with one of Docker's cgroup drivers only.
 
 use super::{CALL_LIMIT, Docker, api, bounded};
-use crate::agent::cgroup::{AT, HIERARCHIES, UNIFIED, door, view};
+use crate::agent::cgroup::{AT, HIERARCHIES, IO_LIMITS, UNIFIED, UNIFIED_IO_LIMITS, door, lever, view};
+use crate::agent::task::Place;
 use crate::error::{Error, Result};
 
 /// Where Linux distributions and Docker have it.
@@ -27,7 +29,7 @@ impl Docker {
     ///
     /// # Errors
     /// The container does not exist, or the daemon has no cgroups or does not answer.
-    pub(super) async fn cgroup_mounts(&self, id: &str) -> Result<Vec<api::Mount>> {
+    pub(super) async fn cgroup_mounts(&self, id: &str, place: Place) -> Result<Vec<api::Mount>> {
         let info = bounded("ask Docker for its cgroups", CALL_LIMIT, self.api.info()).await?;
         let driver = info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default();
         if !matches!(driver.as_str(), "systemd" | "cgroupfs") {
@@ -49,11 +51,19 @@ impl Docker {
                     UNIFIED => format!("{ROOT}{path}"),
                     named => format!("{ROOT}/{named}{path}"),
                 };
-                let procs = format!("{from}/cgroup.procs");
-                [
-                    mount(from, &view(AT.as_ref(), hierarchy), true),
-                    mount(procs, &door(AT.as_ref(), hierarchy), false),
-                ]
+                let limits = match *hierarchy {
+                    UNIFIED => &UNIFIED_IO_LIMITS[..],
+                    "blkio" => &IO_LIMITS[..],
+                    _ => &[],
+                };
+                let files: Vec<_> = match place {
+                    Place::Devices => limits
+                        .iter()
+                        .map(|file| mount(format!("{from}/{file}"), &lever(AT.as_ref(), file), false))
+                        .collect(),
+                    _ => vec![mount(format!("{from}/cgroup.procs"), &door(AT.as_ref(), hierarchy), false)],
+                };
+                std::iter::once(mount(from, &view(AT.as_ref(), hierarchy), true)).chain(files)
             })
             .collect())
     }

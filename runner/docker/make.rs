@@ -173,7 +173,7 @@ impl Docker {
             tries += 1;
             body.image = Some(self.ensure_image().await?);
             let call = self.api.create_container(Some(options.clone()), body.clone());
-            match bounded(format_args!("create container {full}"), CALL_LIMIT, call).await {
+            match bounded(format!("create container {full}"), CALL_LIMIT, call).await {
                 Ok(created) => return Ok(created.id),
                 // Another chaos removed the image as an old one since we looked.
                 Err(failed) if failed.says(&["No such image"]) && tries == 1 => {
@@ -200,7 +200,7 @@ impl Docker {
                 .collect::<Result<BTreeMap<_, _>>>()?;
             let id = self.create(&spec.run, &spec.name, spec.labels(), spec.body(&ports)).await?;
             let start = self.api.start_container(&id, None::<query::StartContainerOptions>);
-            let Err(failed) = bounded(format_args!("start {}", spec.name), CALL_LIMIT, start).await else {
+            let Err(failed) = bounded(format!("start {}", spec.name), CALL_LIMIT, start).await else {
                 return Ok(Started { id, ports });
             };
             self.remove(&id).await?;
@@ -235,9 +235,7 @@ impl Docker {
             labels: Some(labels),
             ..Default::default()
         };
-        match bounded(format_args!("create network {full}"), CALL_LIMIT, self.api.create_network(request))
-            .await
-        {
+        match bounded(format!("create network {full}"), CALL_LIMIT, self.api.create_network(request)).await {
             Ok(created) => Ok(created.id),
             Err(failed) => {
                 let exhausted = failed.says(&["address pools", "available network"]);
@@ -260,7 +258,7 @@ impl Docker {
         let until = tokio::time::Instant::now() + NETWORK_LIMIT;
         loop {
             let call = self.api.remove_network(id);
-            match bounded(format_args!("remove network {}", short(id)), CALL_LIMIT, call).await {
+            match bounded(format!("remove network {}", short(id)), CALL_LIMIT, call).await {
                 Err(failed) if failed.says(&["active endpoints"]) && tokio::time::Instant::now() < until => {
                     tokio::time::sleep(RETRY_EVERY).await;
                 }
@@ -275,7 +273,7 @@ impl Docker {
     /// A container uses it, or the daemon does not answer.
     pub async fn remove_volume(&self, name: &str) -> Result<()> {
         let call = self.api.remove_volume(name, None::<query::RemoveVolumeOptions>);
-        absent_is_none(bounded(format_args!("remove volume {name}"), CALL_LIMIT, call).await).map(|_| ())
+        absent_is_none(bounded(format!("remove volume {name}"), CALL_LIMIT, call).await).map(|_| ())
     }
 }
 

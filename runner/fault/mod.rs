@@ -7,6 +7,7 @@
 pub mod bandwidth;
 pub mod blackhole;
 pub mod clock;
+pub mod connections;
 pub mod corrupt;
 pub mod cpu;
 pub mod disconnect;
@@ -14,6 +15,7 @@ pub mod disk;
 pub mod dns;
 pub mod duplicate;
 pub mod exec;
+pub mod files;
 pub mod flaky;
 pub mod found;
 pub mod http;
@@ -264,6 +266,8 @@ catalogue! {
     Blackhole(blackhole::Blackhole) = "blackhole",
     /// Packets to or from a peer or port are refused.
     Reset(reset::Reset) = "reset",
+    /// TCP connections are broken off, or only so many are let in.
+    Connections(connections::ConnectionsFault) = "connections",
     /// Only so many bits a second get through.
     Bandwidth(bandwidth::Bandwidth) = "bandwidth",
     /// The container's first process gets a signal, or others by name.
@@ -284,6 +288,8 @@ catalogue! {
     Memory(memory::Memory) = "memory",
     /// The container has no room for new processes and threads.
     Processes(processes::Processes) = "processes",
+    /// The container's processes can open no more files.
+    Files(files::Files) = "files",
     /// A device that the container uses is kept busy.
     Io(io::Io) = "io",
     /// The container's processes read a wrong clock.

@@ -87,6 +87,8 @@ pub struct Looks<'l> {
     pub during: Option<&'l Reach>,
     /// After it was taken back.
     pub after: Option<&'l Reach>,
+    /// Pairs that share a network and could not be heard before, whatever the reason.
+    pub unheard: u32,
 }
 
 impl Looks<'_> {
@@ -99,6 +101,14 @@ impl Looks<'_> {
         if [Some(before), Some(during), self.after].iter().flatten().any(|look| look.members != plan.members)
         {
             return Some("what was looked at is not what was planned".into());
+        }
+        if self.unheard > 0 {
+            // Nobody can tell what the fault did to them; to say that it held would be a guess.
+            return Some(format!(
+                "before anything was done, {} of {} pairs were not heard though they share a network",
+                self.unheard,
+                plan.pairs().count()
+            ));
         }
         let mut cut = false;
         for pair in plan.pairs() {
@@ -149,7 +159,7 @@ mod tests {
         let plan = reach(["=.+", "+=+", "++="]);
         let whole = reach(["=++", "+=+", "++="]);
         let check = |before, during, after, others: &[&str], expected: Option<&str>| {
-            let looks = Looks { before, during, after };
+            let looks = Looks { before, during, after, unheard: 0 };
             let why = looks.disagreement(&plan, &others.iter().copied().collect());
             assert_eq!(why.as_deref(), expected, "{looks:?}");
         };
@@ -164,6 +174,10 @@ mod tests {
         check(planned, planned, planned, &[], never);
         check(whole, planned, None, &[], Some("nobody looked who reached whom after it was taken back"));
         check(whole, None, whole, &[], Some("nobody looked who reached whom while it was in effect"));
+        let deaf = Looks { before: whole, during: planned, after: whole, unheard: 2 };
+        let why = deaf.disagreement(&plan, &BTreeSet::new());
+        let expected = "before anything was done, 2 of 6 pairs were not heard though they share a network";
+        assert_eq!(why.as_deref(), Some(expected));
         // What could not be reached before need not be after.
         let apart = reach(["=+.", "+=+", "++="]);
         let cut = reach(["=..", "+=+", "++="]);

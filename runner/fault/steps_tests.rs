@@ -20,9 +20,15 @@ memory: { on: web, limit: 64MiB }
 processes: { on: web, fill: all }
 processes: { on: web, fill: 100 }
 processes: { on: web, limit: 20 }
+connections: { on: web, reset: 50% }
+connections: { on: web, reset: 100%, every: 1s, direction: ingress, ports: [80] }
+connections: { on: web, limit: 10, except: [10.0.0.0/8] }
+files: { on: web, leave: 0 }
+files: { on: web, limit: 20 }
 disk: { on: web, path: /data, fill: 90% }
 disk: { on: web, path: /data, leave: 100MB }
 io: { on: web, path: /data, read: 20MiB/s, write: 5MB/s }
+io: { on: web, path: /data, limit_read: 2MiB/s, limit_write: 1MiB/s }
 clock: { on: web, offset: -1h }
 clock: { on: web, offset: 10s, every: 1s, drift: 500ppm, monotonic: true }
 ";
@@ -37,9 +43,17 @@ memory: { on: web }
 memory: { on: web, fill: 0% }
 memory: { on: web, limit: 64MiB, hold: 5s }
 processes: { on: web, fill: 3, limit: 3 }
+connections: { on: web }
+connections: { on: web, reset: 50%, limit: 3 }
+connections: { on: web, reset: 0% }
+connections: { on: web, reset: 10%, every: 1ms }
+connections: { on: web, limit: 3, every: 1s }
+files: { on: web }
+files: { on: web, limit: 0 }
 disk: { on: web, path: data, fill: 90% }
 disk: { on: web, path: /data }
 io: { on: web, path: /data }
+io: { on: web, path: /data, read: 1MiB/s, limit_read: 1MiB/s }
 clock: { on: web }
 clock: { on: web, offset: 0s }
 clock: { on: web, drift: -2000000ppm, every: 5s }

@@ -4,13 +4,16 @@
 //! ([`Injector::find`]); the plan's undo with its gap filled is [`Injector::undo_of`].
 
 use super::underway::Course;
-use super::{Applied, Injector, TakenBack};
+use super::{Applied, Haste, Injector, TakenBack};
+use crate::agent::task::Task;
+use crate::agent::wire::{Command, Outcome};
 use crate::docker::limits::Change;
 use crate::error::{Error, Result};
 use crate::event::{ContainerState, Evidence};
 use crate::fault::found::{Endpoint, Process};
 use crate::fault::step::{Exec, Op, Step, Where};
 use crate::heal;
+use crate::ledger::Debt;
 
 /// What a look at a step's container found, for the step and its undo.
 #[derive(Clone, Debug)]
@@ -21,6 +24,8 @@ pub(super) enum Found {
     Endpoint(Box<Endpoint>),
     /// What the limits become and what they were.
     Limits(Change),
+    /// What an agent is to restore.
+    Task(Task),
 }
 
 impl Injector {
@@ -28,10 +33,10 @@ impl Injector {
     ///
     /// # Errors
     /// A container can't be changed so: it is not attached, has less than the limit already, or is gone.
-    pub async fn find(&mut self, steps: &[&Step]) -> Result<()> {
+    pub async fn find(&self, steps: &[&Step]) -> Result<()> {
         for step in steps {
             if let Some(found) = self.found_of(step).await? {
-                self.found.insert(step.id, found);
+                self.book().found.insert(step.id, found);
             }
         }
         Ok(())
@@ -43,7 +48,7 @@ impl Injector {
             |error: Error| Error::environment(format!("{container} can't be changed so")).because(error);
         Ok(Some(match (&step.apply, &step.undo) {
             (Op::Limit(limit), _) => {
-                let lowering = self.docker.lowering(self.id(container)?, limit).await;
+                let lowering = self.docker.lowering(&self.id(container)?, limit).await;
                 // The remedy is in the cause, which is where the figures are.
                 Found::Limits(lowering.map_err(|error| match &error {
                     Error::Failure { hint: Some(hint), .. } => {
@@ -54,7 +59,7 @@ impl Injector {
                 })?)
             }
             (Op::Disconnect(network), _) => {
-                let found = self.docker.attachment(self.id(container)?, network).await?;
+                let found = self.docker.attachment(&self.id(container)?, network).await?;
                 Found::Endpoint(found.map(Box::new).ok_or_else(|| {
                     Error::environment(format!("{container} is not attached to network {network}"))
                 })?)
@@ -63,27 +68,49 @@ impl Injector {
                 let state = self.check_untouched(container).await?;
                 Found::Process(Process { started_at: state.started_at })
             }
+            (Op::Inside(task), Some(_)) if task.kind().has_gap() => return self.found_by_agent(step).await,
             _ => return Ok(None),
         }))
+    }
+
+    /// What the agent of a step finds there. Nothing before it is armed: it looks by itself then.
+    async fn found_by_agent(&self, step: &Step) -> Result<Option<Found>> {
+        let Some(link) = super::post(step).and_then(|post| self.link(&post)) else { return Ok(None) };
+        match link.call(Command::Find { steps: vec![step.id] }).await? {
+            Outcome::Found(mut found) => Ok(found.remove(&step.id).map(Found::Task)),
+            other => Err(super::surprise(&other)),
+        }
     }
 
     /// What takes a step back, with what was found; nothing where it is irreversible.
     pub fn undo_of(&self, step: &Step) -> Option<Op> {
         let undo = step.undo.clone()?;
-        Some(match (undo, self.found.get(&step.id)) {
+        Some(match (undo, self.book().found.get(&step.id)) {
             (Op::Renew(_), Some(Found::Process(process))) => Op::Renew(Some(process.clone())),
             (Op::Reconnect(network, _), Some(Found::Endpoint(endpoint))) => {
                 Op::Reconnect(network, Some(endpoint.clone()))
             }
+            (Op::Restore(_), Some(Found::Task(task))) => Op::Restore(task.clone()),
             (Op::Unlimit(_), Some(Found::Limits(change))) => Op::Unlimit(Some(change.from.clone())),
             (undo, _) => undo,
         })
     }
 
+    /// What a step owes: its undo, for whoever heals if we can't; nothing where it is irreversible.
+    pub fn debt_of(&self, step: &Step) -> Result<Option<Debt>> {
+        let Some(op) = self.undo_of(step) else { return Ok(None) };
+        let (container, tag) = (step.container.clone(), self.tag.clone());
+        Ok(Some(Debt::Undo { step: step.id, id: self.id(&container)?, container, op, tag }))
+    }
+
+    fn found(&self, step: &Step) -> Option<Found> {
+        self.book().found.get(&step.id).cloned()
+    }
+
     /// The container's state. One that someone else paused or stopped must be left as it was, so it can't be
     /// a target.
     pub(super) async fn check_untouched(&self, container: &str) -> Result<ContainerState> {
-        let state = self.docker.state(self.id(container)?).await?;
+        let state = self.docker.state(&self.id(container)?).await?;
         match state {
             Some(state) if state.status == "running" => Ok(state),
             Some(state) => Err(Error::environment(format!(
@@ -98,7 +125,7 @@ impl Injector {
     /// What is started again must outlive its end.
     pub(super) async fn check_startable(&self, step: &Step) -> Result<()> {
         let starts = matches!(step.undo, Some(Op::Start | Op::Renew(_)));
-        if starts && self.docker.goes_when_it_stops(self.id(&step.container)?).await? {
+        if starts && self.docker.goes_when_it_stops(&self.id(&step.container)?).await? {
             return Err(Error::environment(format!(
                 "container {} can't be started again: Docker removes it as soon as it stops (`--rm`)",
                 step.container
@@ -139,10 +166,11 @@ impl Injector {
             Err(error) => return Applied { step: step.id, at: Err(error), seen: None, touched: false },
         };
         let course =
-            Course { docker: self.docker.clone(), sent: self.sent.clone(), step: step.id, id: id.to_owned() };
+            Course { docker: self.docker.clone(), sent: self.sent.clone(), step: step.id, id: id.clone() };
         let mut seen = Some(Evidence::State(before.clone()));
+        let (id, found) = (id.as_str(), self.found(step));
         let attempt = async {
-            match (&step.apply, self.found.get(&step.id)) {
+            match (&step.apply, &found) {
                 (Op::Pause, _) => self.docker.pause(id).await?,
                 (Op::Kill(signal), _) => course.kill(signal).await?,
                 (Op::Beat(beat), _) => {
@@ -210,8 +238,8 @@ impl Injector {
 
     /// What can be seen of a step that Docker carried out, now.
     pub(super) async fn look_by_docker(&self, step: &Step) -> Option<Evidence> {
-        let id = self.id(&step.container).ok()?;
-        match (&step.apply, self.found.get(&step.id)) {
+        let id = &self.id(&step.container).ok()?;
+        match (&step.apply, &self.found(step)) {
             (Op::Exec(_), _) => None,
             (Op::Limit(_), _) => self.docker.cgroup(id).await.ok()?.map(Evidence::Cgroup),
             (Op::Disconnect(_), Some(Found::Endpoint(was))) => {
@@ -234,19 +262,22 @@ impl Injector {
         }
     }
 
-    pub(super) async fn take_back_by_docker(&self, step: &Step) -> TakenBack {
+    pub(super) async fn take_back_by_docker(&self, step: &Step, haste: Haste) -> TakenBack {
+        let mut evidence = match haste {
+            Haste::Looking => self.look_by_docker(step).await,
+            Haste::Hurried => None,
+        };
         self.underway.end(step.id).await;
-        let mut evidence = None;
         let result = match (self.undo_of(step), self.id(&step.container)) {
             (Some(Op::Exec(command)), Ok(id)) => {
-                let ran = heal::exec(&self.docker, &step.container, id, &command).await;
+                let ran = heal::exec(&self.docker, &step.container, &id, &command).await;
                 ran.map(|ran| {
                     evidence = ran.map(Evidence::Ran);
                     (self.clock.now_ns(), true)
                 })
             }
             (Some(undo), Ok(id)) => {
-                heal::undo(&self.docker, &self.run, &self.tag, &step.container, id, &undo)
+                heal::undo(&self.docker, &self.run, &self.tag, &step.container, &id, &undo)
                     .await
                     .map(|verified| (self.clock.now_ns(), verified))
             }

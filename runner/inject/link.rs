@@ -25,15 +25,20 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest an agent's container may take to say hello, on a machine that starts many at once.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Requests that may wait to be written: an agent answers each before the run asks much more.
+const REQUESTS_AHEAD: usize = 16;
+
 /// A live agent.
 pub(crate) struct Link {
     /// What it said first.
     pub hello: Hello,
     /// What to add to its clock to get ours.
     offset_ns: i128,
-    input: tokio::sync::Mutex<Pin<Box<dyn AsyncWrite + Send>>>,
+    /// Requests on their way out, whole lines; nothing once it is closed.
+    outbox: Mutex<Option<mpsc::Sender<Vec<u8>>>>,
     waiting: Arc<Mutex<Waiting>>,
-    reader: tokio::task::JoinHandle<()>,
+    /// What writes requests and what reads replies; nothing once it is closed.
+    tasks: Mutex<Option<[tokio::task::JoinHandle<()>; 2]>>,
 }
 
 #[derive(Default)]
@@ -85,7 +90,15 @@ impl Link {
         };
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let reader = tokio::spawn(read(lines, Arc::clone(&waiting), (target.to_owned(), place), news));
-        Ok(Self { hello, offset_ns, input: tokio::sync::Mutex::new(attached.input), waiting, reader })
+        let (outbox, requests) = mpsc::channel(REQUESTS_AHEAD);
+        let writer = tokio::spawn(write(attached.input, requests));
+        Ok(Self {
+            hello,
+            offset_ns,
+            outbox: Mutex::new(Some(outbox)),
+            waiting,
+            tasks: Mutex::new(Some([writer, reader])),
+        })
     }
 
     /// Asks and waits for the answer; an `error` outcome is an error here.
@@ -105,10 +118,10 @@ impl Link {
         let mut line = serde_json::to_vec(&Request { id, command }).expect("a request is plain data");
         line.push(b'\n');
         let exchange = async {
-            let mut input = self.input.lock().await;
-            input.write_all(&line).await.map_err(|error| gone(error.to_string()))?;
-            input.flush().await.map_err(|error| gone(error.to_string()))?;
-            drop(input);
+            let outbox = self.outbox.lock().expect("no holder of this lock panics").clone();
+            let outbox = outbox.ok_or_else(|| gone("it was told to end".into()))?;
+            // A caller that gives up here has sent all of its line or nothing.
+            outbox.send(line).await.map_err(|_| gone("it takes no requests any more".into()))?;
             answered.await.map_err(|_| gone("its container ended".into()))
         };
         let outcome = tokio::time::timeout(ANSWER_TIMEOUT, exchange).await.map_err(|_| {
@@ -131,13 +144,29 @@ impl Link {
         self.waiting.lock().is_ok_and(|waiting| waiting.gone.is_some())
     }
 
-    /// Ends the agent in order: end of input, which it takes to mean "undo and exit".
-    pub async fn close(self) {
+    /// Ends the agent in order: end of input, which it takes to mean "undo and exit". Twice is once.
+    pub async fn close(&self) {
         self.waiting.lock().expect("no holder of this lock panics").closing = true;
-        let _ = self.input.into_inner().shutdown().await;
+        drop(self.outbox.lock().expect("no holder of this lock panics").take());
+        let tasks = self.tasks.lock().expect("no holder of this lock panics").take();
+        let Some([mut writer, reader]) = tasks else { return };
         // It needs milliseconds; what does not end by itself is removed with the run's containers.
-        let _ = tokio::time::timeout(ANSWER_TIMEOUT, self.reader).await;
+        let _ = tokio::time::timeout(ANSWER_TIMEOUT, async { tokio::join!(&mut writer, reader) }).await;
+        // One that hangs in a write would keep the input open.
+        writer.abort();
     }
+}
+
+/// Writes requests one by one until there will be no more, and ends the agent's input then. In a task of its own:
+/// half a line would spoil the next one.
+async fn write(mut input: Pin<Box<dyn AsyncWrite + Send>>, mut requests: mpsc::Receiver<Vec<u8>>) {
+    while let Some(line) = requests.recv().await {
+        // One that can't be written to is gone, which the reader is told.
+        if input.write_all(&line).await.is_err() || input.flush().await.is_err() {
+            break;
+        }
+    }
+    let _ = input.shutdown().await;
 }
 
 async fn read(

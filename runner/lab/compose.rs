@@ -17,10 +17,13 @@ use super::compose_file::{ComposeFile, Resource};
 use super::{LAST_WORDS, Up};
 use crate::docker::{Docker, LeftoverKind, host_id, label};
 use crate::error::{Error, Result};
+use crate::patience::Patience;
 use crate::plan::inventory::Container;
 
 /// Compose may have to build or pull.
 const UP_LIMIT: Duration = Duration::from_secs(600);
+/// How long compose may take to end once it is told that nobody waits any more.
+const CALLED_OFF_LIMIT: Duration = Duration::from_secs(10);
 /// How long health checks may take to pass after everything was started.
 const HEALTHY_LIMIT: Duration = Duration::from_secs(120);
 /// How often to look whether they have.
@@ -64,7 +67,13 @@ pub async fn program() -> Option<&'static [&'static str]> {
 }
 
 /// Brings the project up and returns when its health checks pass.
-pub async fn up(docker: &Docker, run: &str, file: &Path, labels: &BTreeMap<String, String>) -> Result<Up> {
+pub async fn up(
+    docker: &Docker,
+    run: &str,
+    file: &Path,
+    labels: &BTreeMap<String, String>,
+    patience: &Patience,
+) -> Result<Up> {
     let parsed = ComposeFile::read(file)?;
     let program = program().await.ok_or_else(|| {
         Error::environment("neither `docker compose` nor `docker-compose` is installed")
@@ -86,15 +95,33 @@ pub async fn up(docker: &Docker, run: &str, file: &Path, labels: &BTreeMap<Strin
         .env("DOCKER_HOST", &docker.endpoint().url)
         .env_remove("DOCKER_CONTEXT")
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true);
     if let Some(directory) = file.parent() {
         command.current_dir(directory);
     }
     let named = format!("`{} up` of {}", program.join(" "), file.display());
-    let output = tokio::time::timeout(UP_LIMIT, command.output()).await;
+    let failed = |error: std::io::Error| Error::environment(format!("could not run {named}")).because(error);
+    let child = command.spawn().map_err(failed)?;
+    let pid = child.id();
+    let mut ended = std::pin::pin!(tokio::time::timeout(UP_LIMIT, child.wait_with_output()));
+    let output = tokio::select! {
+        output = &mut ended => output,
+        () = patience.end() => {
+            if let Some(pid) = pid.and_then(|pid| libc::pid_t::try_from(pid).ok()) {
+                // SAFETY: a plain signal to our own child, which was not waited for yet.
+                unsafe { libc::kill(pid, libc::SIGINT) };
+            }
+            // It finishes what it has under way; what it does not is taken down all the same.
+            let _ = tokio::time::timeout(CALLED_OFF_LIMIT, &mut ended).await;
+            patience.check()?;
+            unreachable!("patience that has ended does not come back");
+        }
+    };
     let output = output
         .map_err(|_| Error::environment(format!("{named} did not end within {}s", UP_LIMIT.as_secs())))?
-        .map_err(|error| Error::environment(format!("could not run {named}")).because(error))?;
+        .map_err(failed)?;
     if !output.status.success() {
         return Err(Error::environment(format!("{named} failed")).because(last_lines(&output)));
     }
@@ -110,7 +137,7 @@ pub async fn up(docker: &Docker, run: &str, file: &Path, labels: &BTreeMap<Strin
         }
         up.containers.push((format!("{service}-{}", text(label::COMPOSE_NUMBER)), one.id.clone()));
     }
-    await_healthy(docker, &up.containers).await?;
+    patience.wait(await_healthy(docker, &up.containers)).await?;
     Ok(up)
 }
 

@@ -20,6 +20,7 @@ use futures_util::future::join_all;
 
 use crate::docker::{Docker, Leftover, LeftoverKind, label};
 use crate::error::{Error, Result};
+use crate::patience::Patience;
 use crate::plan::inventory::Container;
 use crate::spec::Lab;
 use role::upstream::{Head, Upstream};
@@ -68,28 +69,38 @@ impl Member {
 /// # Errors
 /// A container that can't be started or does not answer, with its last words; nothing is left then.
 pub async fn up(docker: &Docker, run: &str, lab: &Lab, experiment_dir: &Path) -> Result<Up> {
-    up_labelled(docker, run, lab, experiment_dir, &BTreeMap::new()).await
+    up_for(docker, run, lab, experiment_dir, Stay::ForTheRun, &Patience::endless()).await
 }
 
-/// As [`up`], for a lab that stays until `chaos lab down`.
+/// How long a lab stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    /// Until its run is over.
+    ForTheRun,
+    /// Until `chaos lab down`.
+    UntilDown,
+}
+
+/// As [`up`], for somebody who may lose patience: what is under way on the daemon is finished then, and everything
+/// is taken down.
 ///
 /// # Errors
-/// As [`up`].
-pub async fn up_kept(docker: &Docker, run: &str, lab: &Lab, experiment_dir: &Path) -> Result<Up> {
-    let keep = BTreeMap::from([(label::KEEP.to_owned(), "true".to_owned())]);
-    up_labelled(docker, run, lab, experiment_dir, &keep).await
-}
-
-async fn up_labelled(
+/// As [`up`]; exit 6 if patience ended.
+pub async fn up_for(
     docker: &Docker,
     run: &str,
     lab: &Lab,
     experiment_dir: &Path,
-    labels: &BTreeMap<String, String>,
+    stay: Stay,
+    patience: &Patience,
 ) -> Result<Up> {
+    let labels = match stay {
+        Stay::ForTheRun => BTreeMap::new(),
+        Stay::UntilDown => BTreeMap::from([(label::KEEP.to_owned(), "true".to_owned())]),
+    };
     let up = match lab {
-        Lab::Replicas(lab) => replicas::up(docker, run, lab, labels).await,
-        Lab::Compose(file) => compose::up(docker, run, &experiment_dir.join(file), labels).await,
+        Lab::Replicas(lab) => replicas::up(docker, run, lab, &labels, patience).await,
+        Lab::Compose(file) => compose::up(docker, run, &experiment_dir.join(file), &labels, patience).await,
     };
     if up.is_err()
         && let Err(error) = down(docker, run).await

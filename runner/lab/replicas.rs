@@ -8,6 +8,7 @@ use super::role::PORT;
 use super::{Member, Up, await_ready, lab_labels};
 use crate::docker::{ContainerSpec, Docker};
 use crate::error::{Error, Result};
+use crate::patience::Patience;
 use crate::plan::inventory::Container;
 use crate::spec::Replicas;
 
@@ -15,6 +16,8 @@ use crate::spec::Replicas;
 const NETWORK: &str = "lab";
 /// The most API replicas: enough for every experiment, few enough for a laptop.
 pub const MAX_APIS: u32 = 20;
+/// Where a durable store keeps orders: the only file system of the lab's that its user may write to.
+const STORE_FOLDER: &str = "/dev/shm";
 /// The API gives up on the store before the gateway gives up on the API, so that errors say which it was.
 const API_PATIENCE: f64 = 0.8;
 
@@ -44,8 +47,11 @@ pub fn members(lab: &Replicas) -> Vec<Member> {
             ["api", "--name", name, "--store", &at("store-1"), "--timeout", &patience.to_string()];
         Member::new(name, "api", arguments.map(str::to_owned).to_vec())
     }));
-    let store = ["store", "--delay", &lab.store_delay.to_string()];
-    members.push(Member::new("store-1", "store", store.map(str::to_owned).to_vec()));
+    let mut store = ["store", "--delay", &lab.store_delay.to_string()].map(str::to_owned).to_vec();
+    if lab.durable {
+        store.extend(["--keep-in".into(), STORE_FOLDER.into()]);
+    }
+    members.push(Member::new("store-1", "store", store));
     members
 }
 
@@ -79,13 +85,20 @@ fn check(lab: &Replicas) -> Result<()> {
 }
 
 /// Starts the lab and returns when every part of it answers.
-pub async fn up(docker: &Docker, run: &str, lab: &Replicas, labels: &BTreeMap<String, String>) -> Result<Up> {
+pub async fn up(
+    docker: &Docker,
+    run: &str,
+    lab: &Replicas,
+    labels: &BTreeMap<String, String>,
+    patience: &Patience,
+) -> Result<Up> {
     check(lab)?;
     let network = async { docker.create_network(run, NETWORK, labels).await };
     // Neither needs the other. Both are awaited to the end: a failed one must not leave the other half made.
     let (image, network) = tokio::join!(docker.ensure_image(), network);
     image?;
     let network = network?;
+    patience.check()?;
     let started = members(lab).into_iter().map(|member| {
         let spec = ContainerSpec {
             run: run.into(),
@@ -108,7 +121,8 @@ pub async fn up(docker: &Docker, run: &str, lab: &Replicas, labels: &BTreeMap<St
         up.containers.push((spec.name.clone(), started.id.clone()));
     }
     let gateways = started.iter().flat_map(|(_, started)| started.ports.values());
-    try_join_all(gateways.map(|address| await_ready(docker, *address, &up.containers))).await?;
+    let ready = try_join_all(gateways.map(|address| await_ready(docker, *address, &up.containers)));
+    patience.wait(ready).await?;
     Ok(up)
 }
 
@@ -127,6 +141,7 @@ mod tests {
             eject_after: None,
             eject_for: Duration::from_s(5),
             store_delay: Duration::from_ms(1),
+            durable: false,
         }
     }
 

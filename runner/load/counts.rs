@@ -27,24 +27,10 @@ impl Named {
     pub fn of(plan: &LoadPlan) -> Self {
         Self {
             load: plan.name.clone(),
-            requests: plan.load.sent().map(request_name).collect(),
+            requests: plan.load.sent().map(Request::label).collect(),
             slos: plan.slos.iter().map(|(name, _)| name.clone()).collect(),
         }
     }
-}
-
-fn request_name(request: &Request) -> String {
-    if let Some(name) = &request.name {
-        return name.clone();
-    }
-    let Some((method, url)) = request.method_and_url() else {
-        return String::new();
-    };
-    let text = url.value.as_str();
-    let after_host = text.split_once("://").map_or(text, |(_, rest)| rest);
-    let path = after_host.find(['/', '?']).map_or("/", |at| &after_host[at..]);
-    let path = path.split(['?', '#']).next().filter(|path| !path.is_empty()).unwrap_or("/");
-    format!("{method} {path}")
 }
 
 /// An interval's counts.
@@ -255,7 +241,8 @@ mod tests {
             ("{ get: 'http://a?q=1' }", "GET /"),
             ("{ name: front page, get: 'http://a/' }", "front page"),
         ] {
-            assert_eq!(request_name(&crate::spec::fragment(text).unwrap()), expected, "{text}");
+            let request: Request = crate::spec::fragment(text).unwrap();
+            assert_eq!(request.label(), expected, "{text}");
         }
     }
 

@@ -41,6 +41,9 @@ const ARRIVALS_PER_THREAD: f64 = 30_000.0;
 /// Users of a closed model that one thread takes on before there is another.
 const USERS_PER_THREAD: u32 = 1_000;
 
+/// Open files besides the requests under way: journals, agents, Docker, and connections between two requests.
+const FILES_BESIDE: u64 = 1_000;
+
 /// How far ahead the end of loads is set, so that every thread knows of it before it comes.
 const STOP_AHEAD_NS: u64 = 1_000_000;
 
@@ -87,7 +90,8 @@ impl Generator {
         for plan in loads {
             prepared.push(prepare(plan, endpoints).await?);
         }
-        poll::raise_open_files();
+        let in_flight: u64 = loads.iter().map(|plan| u64::from(plan.load.max_in_flight.value)).sum();
+        poll::reserve_files(in_flight + FILES_BESIDE, poll::raise_open_files());
         let of = threads(loads, setup.threads);
         let polls = (0..of).map(|_| Poll::new()).collect::<Result<Vec<_>, _>>();
         let polls = polls.map_err(|error| cannot("make an epoll, a timer and an eventfd", error))?;

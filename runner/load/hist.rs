@@ -9,7 +9,8 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::packed;
+use super::packed::{self, Claim};
+use super::sparse::{self, Counts};
 use crate::units::NS_PER_S;
 
 /// A histogram of times in nanoseconds, 3 significant digits, 1 ns to 1 h. Saved as base64 of
@@ -26,7 +27,7 @@ enum Form {
     #[default]
     Empty,
     Open(Histogram<u64>),
-    /// Known to open: it was tried when it was read. With the number of values in it.
+    /// Known to open: its counts were walked when it was read. With the number of values in it.
     Packed(Box<[u8]>, u64),
 }
 
@@ -60,8 +61,13 @@ impl Hist {
         if other.count() == 0 {
             return;
         }
-        let other = other.open();
-        self.open_mut().add(other.as_ref()).expect("a resizing histogram takes every other");
+        let mine = self.open_mut();
+        match &other.0 {
+            Form::Packed(bytes, _) => each(bytes, |value, count| {
+                mine.record_n(value, count).expect("a resizing histogram takes every value up to its hour");
+            }),
+            _ => mine.add(other.open().as_ref()).expect("a resizing histogram takes every other"),
+        }
     }
 
     /// Takes another histogram, which was added before, away again.
@@ -93,8 +99,42 @@ impl Hist {
     /// The time in nanoseconds that `quantile` (0 to 1) of the counted ones do not exceed; nothing if none
     /// was counted.
     pub fn quantile_ns(&self, quantile: f64) -> Option<u64> {
-        let open = self.open();
-        (!open.is_empty()).then(|| open.value_at_quantile(quantile).min(open.max()))
+        self.quantiles_ns([quantile]).map(|[ns]| ns)
+    }
+
+    /// The same of several, given in ascending order, in one walk.
+    pub fn quantiles_ns<const N: usize>(&self, quantiles: [f64; N]) -> Option<[u64; N]> {
+        let Form::Packed(bytes, total) = &self.0 else {
+            let open = self.open();
+            return (!open.is_empty())
+                .then(|| quantiles.map(|quantile| open.value_at_quantile(quantile).min(open.max())));
+        };
+        if *total == 0 {
+            return None;
+        }
+        // As HdrHistogram does: the counter that holds the value of this rank, its highest value.
+        let ranks = quantiles.map(|quantile| ((quantile * *total as f64).ceil() as u64).clamp(1, *total));
+        let (mut found, mut next, mut seen) = ([0; N], 0, 0u64);
+        each(bytes, |value, count| {
+            seen += count;
+            while next < N && ranks[next] <= seen {
+                found[next] = if quantiles[next] > 0.0 { sparse::highest(value) } else { value };
+                next += 1;
+            }
+        });
+        Some(found)
+    }
+
+    /// The histogram in HdrHistogram's compressed V2 form, base64, as it is saved.
+    pub fn encoded(&self) -> String {
+        if let Form::Packed(bytes, _) = &self.0 {
+            return BASE64.encode(bytes);
+        }
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(self.open().as_ref(), &mut bytes)
+            .expect("any histogram can be written to memory");
+        BASE64.encode(bytes)
     }
 
     /// The same in seconds.
@@ -135,14 +175,43 @@ impl Hist {
     }
 }
 
-/// Opens what was saved, if it is what we would have written.
-fn unpack(bytes: &[u8]) -> Result<Histogram<u64>, String> {
+/// Looks at what was saved without opening it, and counts its values.
+fn look(bytes: &[u8]) -> Result<u64, String> {
+    let claim = claim(bytes)?;
+    // A histogram has counters up to a power of two.
+    let limit = sparse::limit(claim.high());
+    let mut total = 0u64;
+    for counted in Counts::of(claim.payload()) {
+        let (value, count) = counted?;
+        if value >= limit {
+            return Err("it counts values beyond its range".into());
+        }
+        total = total.checked_add(count).ok_or("it counts more than 64 bits hold")?;
+    }
+    Ok(total)
+}
+
+/// Calls `take` with every value that was counted, in order, and how often.
+fn each(bytes: &[u8], mut take: impl FnMut(u64, u64)) {
+    let claim = claim(bytes).expect("what was looked at when it was read is whole");
+    for (value, count) in Counts::of(claim.payload()).flatten() {
+        take(value, count);
+    }
+}
+
+/// What was saved, inflated, if it is what we would have written.
+fn claim(bytes: &[u8]) -> Result<Claim, String> {
     let claim = packed::inflate(bytes)?;
     // The range is rounded up to a power of two.
-    if claim.digits() != DIGITS || claim.high() > 2 * HIST_MAX_NS {
+    if claim.digits() != DIGITS || claim.high() > 2 * HIST_MAX_NS || !claim.is_plain() {
         return Err("a histogram of another precision or range".into());
     }
-    let mut histogram = claim.open()?;
+    Ok(claim)
+}
+
+/// Opens what was saved.
+fn unpack(bytes: &[u8]) -> Result<Histogram<u64>, String> {
+    let mut histogram = claim(bytes)?.open()?;
     histogram.auto(true);
     Ok(histogram)
 }
@@ -162,14 +231,7 @@ impl fmt::Debug for Hist {
 
 impl Serialize for Hist {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let Form::Packed(bytes, _) = &self.0 {
-            return serializer.serialize_str(&BASE64.encode(bytes));
-        }
-        let mut bytes = Vec::new();
-        V2DeflateSerializer::new()
-            .serialize(self.open().as_ref(), &mut bytes)
-            .map_err(serde::ser::Error::custom)?;
-        serializer.serialize_str(&BASE64.encode(bytes))
+        serializer.serialize_str(&self.encoded())
     }
 }
 
@@ -177,7 +239,48 @@ impl<'de> Deserialize<'de> for Hist {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error;
         let bytes = BASE64.decode(String::deserialize(deserializer)?).map_err(Error::custom)?;
-        let count = unpack(&bytes).map_err(Error::custom)?.len();
+        let count = look(&bytes).map_err(Error::custom)?;
         Ok(Self(Form::Packed(bytes.into(), count)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hist(values: &[(u64, u64)]) -> Hist {
+        let mut hist = Hist::default();
+        values.iter().for_each(|(ns, n)| hist.record_n(*ns, *n));
+        hist
+    }
+
+    fn saved(hist: &Hist) -> Hist {
+        serde_json::from_str(&serde_json::to_string(hist).unwrap()).unwrap()
+    }
+
+    proptest! {
+        /// What is asked of a saved histogram, and what it adds, is the same as of an open one.
+        #[test]
+        fn saved_ones_say_the_same(
+            one in prop::collection::vec((0u64..HIST_MAX_NS * 2, 1u64..1_000_000), 0..40),
+            other in prop::collection::vec((0u64..HIST_MAX_NS * 2, 1u64..1_000_000), 0..40),
+        ) {
+            let (open, other) = (hist(&one), hist(&other));
+            let packed = saved(&open);
+            let quantiles = [0.0, 0.001, 0.5, 0.9, 0.99, 0.999, 1.0];
+            prop_assert_eq!(packed.count(), open.count());
+            prop_assert_eq!(packed.quantiles_ns(quantiles), open.quantiles_ns(quantiles).filter(|_| !one.is_empty()));
+            prop_assert_eq!(packed.encoded(), open.encoded());
+            let (mut sum, mut fresh) = (other.clone(), Hist::default());
+            sum.merge(&packed);
+            fresh.merge(&packed);
+            let mut expected = other;
+            expected.merge(&open);
+            prop_assert_eq!(&sum, &expected);
+            prop_assert_eq!(sum.open().max(), expected.open().max());
+            prop_assert_eq!(sum.open().min(), expected.open().min());
+            prop_assert_eq!(&fresh, &open);
+        }
     }
 }

@@ -69,6 +69,18 @@ impl Claim {
         u64_at(&self.plain, 24).unwrap_or(u64::MAX)
     }
 
+    /// True if its counters are those of our histograms: values from 1 on, as they are.
+    pub fn is_plain(&self) -> bool {
+        let (offset, low, ratio) = (u32_at(&self.plain, 8), u64_at(&self.plain, 16), u64_at(&self.plain, 32));
+        (offset, low, ratio) == (Some(0), Some(1), Some(1f64.to_bits()))
+    }
+
+    /// Its counts, encoded.
+    pub fn payload(&self) -> &[u8] {
+        let length = u32_at(&self.plain, 4).unwrap_or(0) as usize;
+        self.plain.get(HEAD_BYTES..HEAD_BYTES + length).unwrap_or_default()
+    }
+
     /// Opens it.
     pub fn open(&self) -> Result<Histogram<u64>, String> {
         Deserializer::new().deserialize(&mut self.plain.as_slice()).map_err(|error| error.to_string())

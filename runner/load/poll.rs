@@ -266,6 +266,13 @@ pub fn realtime() -> bool {
     unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const priority) == 0 }
 }
 
+/// Takes that back: the thread runs as every other does, first among them if it asked to; true if it does.
+pub fn ordinary() -> bool {
+    let priority = libc::sched_param { sched_priority: 0 };
+    // SAFETY: `priority` outlives the call; 0 is the calling thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const priority) == 0 }
+}
+
 /// CPU time that the calling thread has used, user and system, in nanoseconds.
 pub fn thread_cpu_ns() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -273,6 +280,25 @@ pub fn thread_cpu_ns() -> u64 {
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut now) };
     assert_eq!(failed, 0, "a thread has its own CPU clock");
     now.tv_sec.unsigned_abs() * NS_PER_S + now.tv_nsec.unsigned_abs()
+}
+
+/// Has the kernel make room for so many open files at once, as far as the limit goes: it doubles the table of a
+/// process when it is full, and a process of several threads waits tens of milliseconds for each doubling. Done
+/// while a backlog is worked off, each wait makes the backlog that asks for the next.
+pub fn reserve_files(count: u64, limit: u64) {
+    /// A table of a million takes 8 MB.
+    const MOST: u64 = 1 << 20;
+    let last = count.min(limit).min(MOST).saturating_sub(1);
+    let Ok(at_least) = libc::c_int::try_from(last) else { return };
+    let Ok(any) = owned(
+        // SAFETY: no pointers are passed.
+        unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) },
+    ) else {
+        return;
+    };
+    // The table keeps its size when this one is closed again. Failing costs the waits only, which send lag then shows.
+    // SAFETY: the descriptor is open, and the command takes a number.
+    drop(owned(unsafe { libc::fcntl(any.as_raw_fd(), libc::F_DUPFD_CLOEXEC, at_least) }));
 }
 
 /// Raises the limit on open files as far as it may be raised, and returns it: every request under way at

@@ -162,6 +162,39 @@ impl Stats {
         })
     }
 
+    /// What is kept of the requests of one name, or of those that ended in one way: how they ended and how long they
+    /// took. Requests cut off or dropped are kept by load alone: all of the load's that were cut off may have been
+    /// of this name, and are counted so.
+    pub fn part(&self, request: Option<&str>, outcome: Option<crate::spec::expr::Outcome>) -> Self {
+        use crate::spec::expr::Outcome as Wanted;
+        let mut stats = Self::default();
+        for (name, ended, hist) in self.parts() {
+            let is_wanted = match outcome {
+                None => true,
+                Some(Wanted::Good) => ended == Outcome::Good,
+                Some(Wanted::Bad) => ended == Outcome::Bad,
+                Some(Wanted::TimedOut) => ended == Outcome::TimedOut,
+                Some(Wanted::Failed) => ended == Outcome::Failed,
+                Some(Wanted::Errors) => ended != Outcome::Good,
+                Some(Wanted::Scheduled | Wanted::Dropped | Wanted::CutOff) => false,
+            };
+            if !is_wanted || request.is_some_and(|request| request != name) {
+                continue;
+            }
+            stats.latency.merge(hist);
+            let counted = match ended {
+                Outcome::Good => &mut stats.boxes.good,
+                Outcome::Bad => &mut stats.boxes.bad,
+                Outcome::TimedOut => &mut stats.boxes.timed_out,
+                Outcome::Failed => &mut stats.boxes.failed,
+            };
+            *counted += hist.count();
+        }
+        stats.boxes.cut_off = self.boxes.cut_off;
+        stats.censored.merge(&self.censored);
+        stats
+    }
+
     /// Puts a part in; the last one that is all of `latency` must go in as the only one.
     pub(super) fn set_parts(&mut self, parts: Vec<(String, Outcome, Hist)>) {
         let only = parts.len() == 1;

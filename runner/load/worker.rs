@@ -28,6 +28,7 @@ use super::protocol::h2;
 use super::protocol::http1::LastHead;
 use super::redirect::Trail;
 use super::stamp::Stamps;
+use super::urgency::Urgency;
 use super::visit::Visits;
 use super::window::{Now, OVERDUE_NS};
 use crate::clock::Clock;
@@ -41,6 +42,11 @@ const BATCH: usize = 4_096;
 /// How many due arrivals are released before sockets get a turn: when a backlog is worked off, answers
 /// must be read meanwhile or they would all look slow.
 const RELEASED_AT_ONCE: u32 = 64;
+
+/// How many connections are opened before sockets get a turn. Opening one takes as long as sending some requests:
+/// one for each arrival of a backlog and the backlog grows, though the connections there are would soon be idle.
+/// A request that finds none waits for the next turn, or for one that becomes idle first.
+const OPENED_AT_ONCE: u32 = 8;
 
 /// How many due arrivals are looked at meanwhile: dropping one costs a hundredth of sending it.
 const LOOKED_AT_AT_ONCE: u32 = 4_096;
@@ -133,6 +139,10 @@ pub struct Worker {
     turned: Vec<Ticket>,
     /// Connections opened so far, by which a host's addresses take turns.
     turns: usize,
+    /// Connections opened since sockets last had a turn.
+    opened_at_once: u32,
+    /// Where requests wait because so many were, by load and address; each once.
+    held_back: Vec<(usize, u32)>,
     progress: Progress,
 }
 
@@ -186,6 +196,8 @@ impl Worker {
             trails: HashMap::new(),
             turned: Vec::new(),
             turns: 0,
+            opened_at_once: 0,
+            held_back: Vec::new(),
             progress: Progress::default(),
         }
     }
@@ -194,8 +206,8 @@ impl Worker {
     pub fn run(mut self) -> Fared {
         poll::precise_timers();
         poll::run_first();
-        let realtime = self.manner.realtime && poll::realtime();
         let started_ns = self.clock.now_ns();
+        let mut urgency = Urgency::of(self.manner.realtime, started_ns);
         let mut hand_over_ns = started_ns + HAND_OVER_NS;
         let mut ready = Vec::new();
         let mut until_ns = u64::MAX;
@@ -206,6 +218,7 @@ impl Worker {
             self.expire(now_ns);
             if now_ns >= hand_over_ns || self.batch.len() >= BATCH {
                 self.hand_over(now_ns);
+                urgency.weigh(now_ns);
                 hand_over_ns = now_ns + HAND_OVER_NS;
             }
             if self.is_over(now_ns) {
@@ -219,7 +232,7 @@ impl Worker {
             // First what came due while waiting: a full load's arrivals must not take the places that open
             // only now.
             if napping {
-                if realtime {
+                if urgency.is_held() {
                     self.poll.watch(until_mono_ns);
                 } else {
                     self.poll.nap(until_mono_ns);
@@ -241,6 +254,7 @@ impl Worker {
             for ready in &ready {
                 self.attend(*ready);
             }
+            self.open_held_back();
         }
         self.cut_off();
         let ended_ns = self.clock.now_ns();
@@ -249,7 +263,7 @@ impl Worker {
         Fared {
             cpu_ns: poll::thread_cpu_ns(),
             wall_ns: ended_ns - started_ns,
-            realtime,
+            realtime: urgency.throughout(),
             ..self.progress.fared
         }
     }
@@ -257,7 +271,7 @@ impl Worker {
     /// The next instant at which something is to be done without any socket asking for it; now if that
     /// can't wait.
     fn wake_ns(&self, now_ns: u64) -> u64 {
-        if !self.unfinished.is_empty() {
+        if !self.unfinished.is_empty() || !self.held_back.is_empty() {
             return now_ns;
         }
         let stop_ns = self.control.stop_ns();

@@ -10,9 +10,9 @@ use crate::agent::task::Place;
 use crate::error::{Exit, Problem, Span};
 use crate::fault::reach::Reach;
 use crate::fault::step::{Op, Step};
-use crate::fault::{Cast, Fault, SERVICE_PREFIX};
+use crate::fault::{Cast, Fault, SERVICE_PREFIX, signal};
 use crate::load::schedule::Profile;
-use crate::spec::{Experiment, Located, Named, Phase};
+use crate::spec::{Experiment, Located, Phase, k6};
 use crate::units::Duration;
 
 /// Why a plan can't be made, and the exit code that calls for.
@@ -46,10 +46,16 @@ pub fn build(experiment: &Experiment, inventory: &Inventory) -> Result<Plan, Vec
         loads,
         slos: experiment.slos.clone(),
         steady_state: experiment.steady_state.clone(),
+        probes: experiment.probes.clone(),
         phases,
         faults,
-        abort: experiment.abort.clone(),
-        expect: Named(experiment.expect.0.iter().filter(|(_, checks)| !checks.is_empty()).cloned().collect()),
+        abort: experiment
+            .abort
+            .iter()
+            .cloned()
+            .chain(k6::compiled(experiment).filter_map(|(_, guard)| guard))
+            .collect(),
+        expect: k6::expectations(experiment),
         limits: experiment.limits.clone(),
         notes: builder.notes,
     })
@@ -301,6 +307,7 @@ impl<'e> Builder<'e> {
         if matches!(step.apply, Op::Remove) {
             self.note(format!("{} is removed, and nothing brings it back", container.name));
         }
+        self.check_policy(fault, step);
         if let (Op::Kill(_) | Op::Beat(_), None) = (&step.apply, &step.undo) {
             let note = match container.restart_policy.as_str() {
                 "" | "no" => format!(
@@ -314,6 +321,28 @@ impl<'e> Builder<'e> {
             };
             self.note(note);
         }
+    }
+
+    /// Refuses a signal through Docker's API that may leave a container running without its restart policy: Docker takes
+    /// any of them for the beginning of a stop by hand, and does not follow the policy again before the next start.
+    fn check_policy(&mut self, fault: &Located<Fault>, step: &Step) {
+        let signal = match &step.apply {
+            Op::Kill(signal) => signal,
+            Op::Beat(beat) => &beat.signal,
+            _ => return,
+        };
+        let policy =
+            self.container(&step.container).map_or("", |container| container.restart_policy.as_str());
+        if signal == "SIGKILL" || signal::asks_to_end(signal) || matches!(policy, "" | "no") {
+            return;
+        }
+        let message = format!(
+            "{signal} through Docker's API would leave {} without its restart policy `{policy}` until it is started anew",
+            step.container
+        );
+        let hint =
+            "name the `processes` that are to get it, which is done from inside; or use `pause` to stop them";
+        self.refuse(Exit::Environment, fault.span, message, hint.to_owned());
     }
 
     fn note(&mut self, note: String) {

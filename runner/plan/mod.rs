@@ -22,7 +22,7 @@ use crate::fault::reach::Reach;
 use crate::fault::step::Step;
 use crate::spec::decode::Named;
 use crate::spec::expr::{Check, Condition};
-use crate::spec::{FindRate, Guard, Lab, Limits, Load, Located, OnRestart, Slo, Steady};
+use crate::spec::{FindRate, Guard, Lab, Limits, Load, Located, OnRestart, Probe, Slo, Steady};
 use crate::units::Duration;
 
 /// What a run will do. Saved whole in the journal's first event: verdict and reports need nothing else.
@@ -46,6 +46,9 @@ pub struct Plan {
     pub slos: Named<Slo>,
     /// The steady state.
     pub steady_state: Vec<Steady>,
+    /// The named probes, in file order.
+    #[serde(default, skip_serializing_if = "Named::is_empty")]
+    pub probes: Named<Probe>,
     /// The phases, in order.
     pub phases: Vec<PhasePlan>,
     /// The faults, in order of phase and file.

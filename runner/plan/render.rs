@@ -3,10 +3,10 @@
 use std::fmt::{self, Write as _};
 
 use super::{FaultPlan, LoadPlan, Plan};
-use crate::agent::wire::{Chance, Delay, Effect, Loss};
+use crate::agent::wire::{Chance, Delay, Direction, Effect, Loss};
 use crate::fault::step::{AfterBeat, Beat, Op, Packets, Peer};
 use crate::spec::BitRate;
-use crate::spec::FindRate;
+use crate::spec::{Allowed, FindRate, NoData, Probe, When};
 use crate::units::{Duration, Ratio};
 
 impl fmt::Display for Plan {
@@ -37,6 +37,7 @@ impl fmt::Display for Plan {
             }),
         )?;
         section(f, "steady state", self.steady_state.iter().map(ToString::to_string))?;
+        section(f, "probes", self.probes.iter().map(|(name, probe)| probe_text(name, probe)))?;
         writeln!(f, "\nphases")?;
         for phase in &self.phases {
             let end = if phase.until_steady { "at most, until steady" } else { "" };
@@ -78,6 +79,27 @@ fn section(f: &mut fmt::Formatter<'_>, title: &str, lines: impl Iterator<Item = 
         writeln!(f, "\n{title}")?;
     }
     lines.try_for_each(|line| writeln!(f, "  {line}"))
+}
+
+/// `orders (every 1s during outage, 2 may fail): http GET …`.
+fn probe_text(name: &str, probe: &Probe) -> String {
+    let asking = probe.asking();
+    let when = match (&asking.during, asking.when()) {
+        (Some(phase), _) => format!("every {} during {}", asking.every.value, phase.value),
+        (None, When::Continuous) => format!("every {}", asking.every.value),
+        (None, When::Edge) => "before and after".to_owned(),
+        (None, when) => when.word().to_owned(),
+    };
+    let allowed = match asking.allowed_failures.value {
+        Allowed::Count(0) => String::new(),
+        allowed => format!(", {allowed} may fail"),
+    };
+    let no_data = match asking.no_data.value {
+        NoData::Invalid => "",
+        NoData::Ignore => ", no data ignored",
+        NoData::Fails => ", no data fails",
+    };
+    format!("{name} ({when}{allowed}{no_data}): {probe}")
 }
 
 fn fault_text(fault: &FaultPlan) -> String {
@@ -161,6 +183,16 @@ fn impairment(f: &mut fmt::Formatter<'_>, packets: &Packets, effect: &Effect) ->
             f.write_str(" go at once, hold the others ")?;
             held(f, &reorder.delay)
         }
+        Effect::Sever(sever) => {
+            write!(f, "break off {} of ", Ratio::new(sever.share))?;
+            connections(f, packets)?;
+            let every = sever.every_ns.map(Duration::from_ns);
+            every.map_or(Ok(()), |every| write!(f, " every {every}"))
+        }
+        Effect::Admit(admit) => {
+            write!(f, "let in at most {} ", admit.most)?;
+            connections(f, packets)
+        }
         Effect::Flaky(turns, effect) => {
             impairment(f, packets, effect)?;
             let (on, off) = (Duration::from_ns(turns.on_ns), Duration::from_ns(turns.off_ns));
@@ -171,6 +203,16 @@ fn impairment(f: &mut fmt::Formatter<'_>, packets: &Packets, effect: &Effect) ->
             Ok(())
         }
     }
+}
+
+/// `incoming connections on port 80`.
+fn connections(f: &mut fmt::Formatter<'_>, packets: &Packets) -> fmt::Result {
+    f.write_str(match packets.direction {
+        Direction::Both => "connections",
+        Direction::Ingress => "incoming connections",
+        Direction::Egress => "outgoing connections",
+    })?;
+    packets.filters(f)
 }
 
 /// `50ms ± 5ms (normal)`.
@@ -197,6 +239,13 @@ impl fmt::Display for Packets {
         if let Some(protocol) = self.protocol {
             write!(f, " of {}", protocol.word())?;
         }
+        self.filters(f)
+    }
+}
+
+impl Packets {
+    /// Whose they are and on which ports: ` to or from store on port 80`; may be nothing.
+    fn filters(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names =
             |peers: &[Peer]| peers.iter().map(|peer| peer.name().to_owned()).collect::<Vec<_>>().join(", ");
         if !self.peers.is_empty() {

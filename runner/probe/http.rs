@@ -1,74 +1,65 @@
 //! The `http` probe: one GET over a connection of its own, so that it sees what a new client would.
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::Full;
 use hyper::Request;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
-use crate::load::Endpoints;
+use super::web::{Answered, Failure, exchange};
+use super::{Asker, Reply};
 use crate::load::kept::{Kept, MAX_BODY_BYTES};
-use crate::load::scrutiny::{Scrutiny, Unexpected};
+use crate::load::scrutiny::Scrutiny;
 use crate::spec::HttpProbe;
 use crate::spec::url::Url;
+use crate::units::Duration;
 
 /// Asks, and says in a few words what came back. A URL that names no address is no data; a server that
 /// refuses, breaks off or does not answer in time is a no.
-pub(super) async fn ask(probe: &HttpProbe, endpoints: &Endpoints) -> (Option<bool>, String) {
-    match tokio::time::timeout(probe.timeout.to_std(), exchange(probe, endpoints)).await {
-        Ok(Ok((status, _))) if !probe.expect.status.contains(status) => {
-            (Some(false), format!("status {status}"))
-        }
-        Ok(Ok((status, Err(unexpected)))) => {
-            (Some(false), format!("status {status}, {}: {}", unexpected.class.word(), unexpected.text))
-        }
-        Ok(Ok((status, Ok(())))) => (Some(true), format!("status {status}")),
-        Ok(Err(Failure::NotAsked(why))) => (None, why),
-        Ok(Err(Failure::NotAnswered(why))) => (Some(false), why),
-        Err(_) => (Some(false), format!("no answer in {}", probe.timeout)),
+pub(super) async fn ask(probe: &HttpProbe, asker: &Asker) -> Reply {
+    let began = std::time::Instant::now();
+    let timeout = probe.asking.timeout.value;
+    match tokio::time::timeout(timeout.to_std(), answer(probe, asker)).await {
+        Ok(Ok(answered)) => judge(probe, &answered, began.elapsed()),
+        Ok(Err(Failure::NotAsked(why))) => Reply::Unknown(why),
+        Ok(Err(Failure::NotAnswered(why))) => Reply::No(why),
+        Err(_) => Reply::No(format!("no answer in {timeout}")),
     }
 }
 
-enum Failure {
-    NotAsked(String),
-    NotAnswered(String),
-}
-
-/// The status of an answer, and what is amiss with the rest of it.
-type Answered = (u16, Result<(), Unexpected>);
-
-async fn exchange(probe: &HttpProbe, endpoints: &Endpoints) -> Result<Answered, Failure> {
-    let not_asked = |error: &dyn std::fmt::Display| Failure::NotAsked(error.to_string());
-    let no_answer = |error: &dyn std::fmt::Display| Failure::NotAnswered(error.to_string());
-    let scrutiny = Scrutiny::of_expect(&probe.expect).map_err(Failure::NotAsked)?;
+async fn answer(probe: &HttpProbe, asker: &Asker) -> Result<Answered, Failure> {
     let url: Url = probe.get.value.parse().map_err(Failure::NotAsked)?;
-    let address = endpoints.resolve(&url).await.map_err(|error| not_asked(&error))?;
-    let stream = TcpStream::connect(address).await.map_err(|error| no_answer(&error))?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| no_answer(&error))?;
     let mut request = Request::get(&url.path).header("host", url.authority());
     for (name, value) in &probe.headers {
         request = request.header(name, value);
     }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| not_asked(&error))?;
-    let answer = async {
-        let response = sender.send_request(request).await.map_err(|error| no_answer(&error))?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| no_answer(&error))?;
-        let status = head.status.as_u16();
-        let Some(scrutiny) = &scrutiny else { return Ok((status, Ok(()))) };
-        let mut kept = Kept::new(scrutiny.keep());
-        head.headers.iter().for_each(|(name, value)| kept.header(name.as_str(), value.as_bytes()));
-        kept.piece(&body.to_bytes());
-        Ok((status, scrutiny.examine(&kept, &mut [])))
+    let request =
+        request.body(Full::<Bytes>::default()).map_err(|error| Failure::NotAsked(error.to_string()))?;
+    let tls = probe.tls.as_ref().map(|tls| &tls.value);
+    exchange(&url, request, tls, &asker.endpoints, MAX_BODY_BYTES).await
+}
+
+fn judge(probe: &HttpProbe, answered: &Answered, took: std::time::Duration) -> Reply {
+    let status = answered.status;
+    if !probe.expect.status.contains(status) {
+        return Reply::No(format!("status {status}"));
+    }
+    let scrutiny = match Scrutiny::of_expect(&probe.expect) {
+        Ok(scrutiny) => scrutiny,
+        Err(why) => return Reply::Unknown(why),
     };
-    // The connection does its work while the answer is awaited, and ends with it.
-    tokio::select! {
-        answer = answer => answer,
-        ended = connection => match ended {
-            Ok(()) => Err(Failure::NotAnswered("the connection was closed before the answer".into())),
-            Err(error) => Err(no_answer(&error)),
-        },
+    if let Some(scrutiny) = scrutiny {
+        let mut kept = Kept::new(scrutiny.keep());
+        answered.headers.iter().for_each(|(name, value)| kept.header(name.as_str(), value.as_bytes()));
+        kept.piece(&answered.body);
+        if let Err(unexpected) = scrutiny.examine(&kept, &mut []) {
+            let class = unexpected.class.word();
+            return Reply::No(format!("status {status}, {class}: {}", unexpected.text));
+        }
+    }
+    match &probe.within {
+        Some(within) if took > within.to_std() => {
+            let took = Duration::from_ms(u64::try_from(took.as_millis()).unwrap_or(u64::MAX / 1_000_000));
+            Reply::No(format!("status {status} after {took}, wanted within {}", within.value))
+        }
+        _ => Reply::Yes(format!("status {status}")),
     }
 }

@@ -1,14 +1,15 @@
 //! report.html: one page that says what happened, for people.
 //!
-//! It needs nothing but itself: style and script are inside, the policy in its head forbids loading anything,
-//! and without the script only the hovering is missing. What a manager reads comes first, what an engineer
-//! checks comes after. Plots are in `charts`, tables in `tables`.
+//! It needs nothing but itself: style and script are inside, the policy in its head forbids everything else, and
+//! without the script only zooming and hovering are missing. What a manager reads comes first, what an engineer
+//! checks comes after. Each section is one file: start at [`render`].
 
 use super::figures::figures;
 use super::markup::Page;
+use super::series::Sum;
 use super::span::Span;
 use super::terminal::verdict_word;
-use super::{Case, Ink, charts, series, tables, text};
+use super::{Case, Ink, board, colophon, curves, evidence, gauges, series, tables, text, topology, wall};
 use crate::verdict::Verdict;
 
 /// The page as HTML.
@@ -16,40 +17,55 @@ pub fn render(case: &Case<'_>, _: Ink) -> String {
     let span = Span::of(case);
     let phases = series::by_phase(case.entries, &case.judgement.phases);
     let mut page = Page::default();
-    head(&mut page, case);
+    page.head(verdict_word(case.judgement.verdict), &case.judgement.experiment);
     opening(&mut page, case);
+    contents(&mut page, case, &phases);
+    page.raw("<main id=\"main\">");
+    key_figures(&mut page, case);
     tables::reasons(&mut page, case);
-    charts::latency(&mut page, &span, &phases);
-    charts::throughput(&mut page, &span, &phases);
-    charts::percentiles(&mut page, &span, &phases);
-    tables::capacities(&mut page, case);
+    board::board(&mut page, case, &span, &phases);
+    curves::percentiles(&mut page, &span, &phases);
+    gauges::slos(&mut page, case);
+    topology::topology(&mut page, case);
+    evidence::faults(&mut page, case);
     tables::checks(&mut page, case);
-    tables::faults(&mut page, case);
-    tables::slos(&mut page, case);
+    tables::capacities(&mut page, case);
     tables::phases(&mut page, case);
-    tables::self_watch(&mut page, case);
-    tables::environment(&mut page, case);
+    colophon::self_watch(&mut page, case);
+    colophon::environment(&mut page, case);
+    page.raw("</main>\n");
     footer(&mut page, case);
     page.finish()
 }
 
-fn head(page: &mut Page, case: &Case<'_>) {
-    page.raw(concat!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; ",
-        "script-src 'unsafe-inline'; img-src data:\">\n",
-        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n",
-        "<meta name=\"color-scheme\" content=\"light dark\">\n<link rel=\"icon\" href=\"data:,\">\n<title>"
-    ));
-    let word = verdict_word(case.judgement.verdict);
-    page.text(word).raw(": ").text(&case.judgement.experiment).raw("</title>\n<style>\n");
-    page.raw(include_str!("assets/style.css")).raw("</style>\n</head>\n<body>\n<main>\n");
+/// Links to the sections that there are.
+fn contents(page: &mut Page, case: &Case<'_>, phases: &[Sum]) {
+    let judgement = case.judgement;
+    page.raw("<nav aria-label=\"Sections\"><ul>");
+    for (there, link) in [
+        (!judgement.reasons.is_empty(), "<li><a href=\"#why\">Why</a></li>"),
+        (true, "<li><a href=\"#timeline\">Timeline</a></li>"),
+        (
+            phases.iter().any(|sum| sum.latency.count() > 0),
+            "<li><a href=\"#percentiles\">Percentiles</a></li>",
+        ),
+        (!judgement.slos.is_empty(), "<li><a href=\"#objectives\">Objectives</a></li>"),
+        (!case.started.plan.faults.is_empty(), "<li><a href=\"#topology\">What was hit</a></li>"),
+        (!judgement.faults.is_empty(), "<li><a href=\"#faults\">Faults</a></li>"),
+        (true, "<li><a href=\"#checks\">Checks</a></li>"),
+        (!judgement.capacities.is_empty(), "<li><a href=\"#capacity\">Capacity</a></li>"),
+        (!judgement.phases.is_empty(), "<li><a href=\"#phases\">Phases</a></li>"),
+        (true, "<li><a href=\"#again\">Do it again</a></li>"),
+    ] {
+        page.raw(if there { link } else { "" });
+    }
+    page.raw("</ul></nav>");
 }
 
 /// The verdict, the sentence and the three figures.
 fn opening(page: &mut Page, case: &Case<'_>) {
     let judgement = case.judgement;
-    page.raw("<header><p class=\"badge ").raw(verdict_class(judgement.verdict)).raw("\">");
+    page.raw("<a class=\"skip\" href=\"#main\">Skip to the figures</a><header><button type=\"button\" id=\"theme\" hidden>Theme: as the system</button><p class=\"badge ").raw(verdict_class(judgement.verdict)).raw("\">");
     page.text(verdict_word(judgement.verdict)).raw("</p>");
     page.element("<h1>", &judgement.experiment, "</h1><p class=\"lead\">")
         .prose(&judgement.sentence)
@@ -64,27 +80,23 @@ fn opening(page: &mut Page, case: &Case<'_>) {
     page.raw("<span><time");
     page.attr("datetime", &judgement.started)
         .raw(">")
-        .text(&wall(&judgement.started))
+        .text(&wall::start(&judgement.started))
         .raw("</time></span><span>took ");
     page.text(&text::s(judgement.duration_s)).raw("</span><span>exit ").number(judgement.exit_code.into());
     page.raw("</span></p>");
     if let Some(why) = case.cut_short {
         page.raw("<p class=\"cut\"><strong>The journal was cut short:</strong> ").prose(why).raw("</p>");
     }
-    page.raw("</header><section class=\"figures\" aria-label=\"Key figures\">");
+    page.raw("</header>");
+}
+
+fn key_figures(page: &mut Page, case: &Case<'_>) {
+    page.raw("<section class=\"figures\" aria-label=\"Key figures\">");
     for figure in figures(case) {
-        page.element("<div><h2>", &figure.label, "</h2><p class=\"big\">").text(&figure.value);
+        page.element("<div class=\"card\"><h2>", &figure.label, "</h2><p class=\"big\">").text(&figure.value);
         page.raw("</p><p class=\"sub\">").text(&figure.context).raw("</p></div>");
     }
     page.raw("</section>");
-}
-
-/// The wall-clock time for people, in UTC as it was written: `2026-03-01 10:00:00 UTC`.
-fn wall(rfc3339: &str) -> String {
-    match rfc3339.strip_suffix('Z').and_then(|local| local.split_once('T')) {
-        Some((date, time)) => format!("{date} {} UTC", time.split('.').next().unwrap_or(time)),
-        None => rfc3339.to_owned(),
-    }
 }
 
 const fn verdict_class(verdict: Verdict) -> &'static str {
@@ -100,7 +112,7 @@ fn footer(page: &mut Page, case: &Case<'_>) {
     page.raw(concat!(
         " from what was noted as it happened, and nothing else. A request belongs to the phase in which it was due, whenever it ended; ",
         "latency is counted from that instant, so a stalled server is seen as its users see it. Times are ",
-        "kept to three significant digits, shares are rounded towards the worse.</p></footer>\n</main>\n<script>\n"
+        "kept to three significant digits, shares are rounded towards the worse.</p></footer>\n"
     ));
-    page.raw(include_str!("assets/script.js")).raw("</script>\n</body>\n</html>\n");
+    page.script().raw("</body>\n</html>\n");
 }

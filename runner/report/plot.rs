@@ -1,8 +1,8 @@
 //! The pieces plots are made of: scales, axes, areas and lines as SVG.
 //!
-//! A plot is one SVG without a view box, so that text keeps its size on any screen; positions across are
-//! percentages. Lines and areas are in an inner SVG that stretches, [`ACROSS`] units wide, with strokes that
-//! do not. Nothing here knows what is plotted.
+//! Lines and areas are in an SVG that stretches, [`ACROSS`] units wide, with strokes that do not. Text is in SVGs
+//! without a view box, so that it keeps its size on any screen; positions across are percentages there. So a zoom
+//! is nothing but a wider plot. Nothing here knows what is plotted.
 
 use super::markup::Page;
 
@@ -140,49 +140,60 @@ pub(super) fn time_label(at_s: f64, most_s: f64) -> String {
     }
 }
 
-/// Lines across with their labels at the left, on a plot `height` pixels high.
-pub(super) fn y_axis(page: &mut Page, scale: Scale, height: f64, label: impl Fn(f64) -> String) {
+/// Labels of a plot `height` pixels high, in a column of their own at its left.
+pub(super) fn y_labels(page: &mut Page, scale: Scale, height: f64, label: impl Fn(f64) -> String) {
+    page.raw("<svg class=\"gutter\" aria-hidden=\"true\"").attr_number("height", height, "").raw(">");
+    let ticks = scale.ticks();
+    // A low plot has room for its ends alone.
+    let every = (ticks.len() as f64 * LABEL_HEIGHT / height).ceil().max(1.0) as usize;
+    for tick in ticks.into_iter().step_by(every) {
+        let y = height * (1.0 - scale.share(tick));
+        page.raw("<text class=\"y\" x=\"100%\" dx=\"-8\"").attr_number("y", (y + 4.0).max(9.0), "").raw(">");
+        page.text(&label(tick)).raw("</text>");
+    }
+    page.raw("</svg>");
+}
+
+/// Pixels that a label takes with its room.
+const LABEL_HEIGHT: f64 = 18.0;
+
+/// Lines across a plot `height` pixels high, at its labels.
+pub(super) fn rules(page: &mut Page, scale: Scale, height: f64) {
+    page.raw("<svg class=\"rules\" aria-hidden=\"true\"").attr_number("height", height, "").raw(">");
     for tick in scale.ticks() {
         let y = height * (1.0 - scale.share(tick));
-        page.raw("<line class=\"grid\" x1=\"0\" x2=\"100%\"")
-            .attr_number("y1", y, "")
-            .attr_number("y2", y, "")
-            .raw("/>");
-        page.raw("<text class=\"y\" x=\"-8\"")
-            .attr_number("y", y + 4.0, "")
-            .raw(">")
-            .text(&label(tick))
-            .raw("</text>");
+        page.raw("<line class=\"grid\" x1=\"0\" x2=\"100%\"").attr_number("y1", y, "");
+        page.attr_number("y2", y, "").raw("/>");
     }
+    page.raw("</svg>");
 }
 
-/// Labels below a plot `height` pixels high: share across (0 to 1) and text. Every second one is left out
-/// where there is no room.
-pub(super) fn x_axis(page: &mut Page, height: f64, ticks: &[(f64, String)]) {
-    page.raw("<line class=\"axis\" x1=\"0\" x2=\"100%\"")
-        .attr_number("y1", height, "")
-        .attr_number("y2", height, "")
-        .raw("/>");
+/// The height of an axis below a plot, in pixels.
+const AXIS_HEIGHT: f64 = 24.0;
+
+/// An axis with labels: share across (0 to 1) and text. Every second one is left out where there is no room.
+pub(super) fn x_axis(page: &mut Page, ticks: &[(f64, String)]) {
+    page.raw("<svg class=\"ticks\" aria-hidden=\"true\"").attr_number("height", AXIS_HEIGHT, "");
+    page.raw("><line class=\"axis\" x1=\"0\" x2=\"100%\" y1=\"0.5\" y2=\"0.5\"/>");
     for (at, (share, label)) in ticks.iter().enumerate() {
-        page.raw(match (*share > 0.96, at % 2 == 0) {
+        page.raw(match (*share, at % 2 == 0) {
             // Centred, it would stick out of the page.
-            (true, true) => "<text class=\"x last\"",
-            (true, false) => "<text class=\"x last wide\"",
-            (false, true) => "<text class=\"x\"",
-            (false, false) => "<text class=\"x wide\"",
+            (last, true) if last > 0.96 => "<text class=\"x last\"",
+            (last, false) if last > 0.96 => "<text class=\"x last wide\"",
+            (first, _) if first < 0.02 => "<text class=\"x first\"",
+            (_, true) => "<text class=\"x\"",
+            (_, false) => "<text class=\"x wide\"",
         });
-        page.attr_number("x", share * 100.0, "%")
-            .attr_number("y", height + 18.0, "")
-            .raw(">")
-            .text(label)
-            .raw("</text>");
+        page.attr_number("x", share * 100.0, "%").raw(" y=\"17\">").text(label).raw("</text>");
     }
+    page.raw("</svg>");
 }
 
-/// Opens the stretching part of a plot `height` pixels high.
-pub(super) fn open_stretched(page: &mut Page, height: f64) {
-    page.raw("<svg width=\"100%\"").attr_number("height", height, "");
-    page.raw(" viewBox=\"0 0 1000 ").number(height).raw("\" preserveAspectRatio=\"none\">");
+/// Opens the stretching part of a plot `height` pixels high; `spoken` says what it shows.
+pub(super) fn open_stretched(page: &mut Page, height: f64, spoken: &str) {
+    page.raw("<svg class=\"stretched\" role=\"img\" width=\"100%\"").attr_number("height", height, "");
+    page.raw(" viewBox=\"0 0 1000 ").number(height).raw("\" preserveAspectRatio=\"none\" aria-label=\"");
+    page.prose(spoken).raw("\">");
 }
 
 /// A line through points given as units across and pixels down; a gap where there is none.
@@ -198,6 +209,25 @@ pub(super) fn line(page: &mut Page, class: &'static str, points: impl Iterator<I
             }
         }
         pen_down = point.is_some();
+    }
+    page.raw("\"/>");
+}
+
+/// A band between two lines, given as units across and pixels down of its upper and its lower edge; a gap where
+/// there is none.
+pub(super) fn band(page: &mut Page, class: &'static str, points: &[Option<[f64; 3]>]) {
+    page.raw("<path class=\"").raw(class).raw("\" d=\"");
+    for stretch in points.split(Option::is_none) {
+        let edge = |page: &mut Page, at: usize, point: &Option<[f64; 3]>, pen: &'static str| {
+            if let Some(point) = point {
+                page.raw(pen).number(point[0]).raw(" ").number(point[at]);
+            }
+        };
+        for (at, point) in stretch.iter().enumerate() {
+            edge(page, 1, point, if at == 0 { "M" } else { "L" });
+        }
+        stretch.iter().rev().for_each(|point| edge(page, 2, point, "L"));
+        page.raw(if stretch.is_empty() { "" } else { "z" });
     }
     page.raw("\"/>");
 }

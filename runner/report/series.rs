@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use hdrhistogram::Histogram;
+
 use crate::event::{Entry, Event};
 use crate::load::record::{Boxes, Hist, Stats};
 use crate::units::NS_PER_S;
@@ -17,6 +19,27 @@ pub(super) const POINTS_MAX: usize = 600;
 
 /// The latency percentiles that are plotted over time: quantile and label.
 pub(super) const LINES: [(f64, &str); 4] = [(0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (1.0, "max")];
+
+/// Percentiles of send lag that are plotted over time.
+pub(super) const LAG_LINES: [(f64, &str); 3] =
+    [(0.5, "send lag p50"), (0.99, "send lag p99"), (1.0, "send lag max")];
+
+/// Cells of the heatmap in a decade of latency: the eye tells a third more from a third less, not a tenth.
+pub(super) const CELLS_PER_DECADE: usize = 8;
+
+/// Decades of latency from [`HEAT_FROM_NS`]: 1 µs to beyond an hour.
+const HEAT_DECADES: usize = 10;
+
+/// The latency at which the heatmap's first cell begins.
+const HEAT_FROM_NS: f64 = 1e3;
+
+/// Cells of a column of the heatmap before it is cropped.
+pub(super) const CELLS: usize = HEAT_DECADES * CELLS_PER_DECADE;
+
+/// The latency in milliseconds at which cell `cell` begins.
+pub(super) fn cell_from_ms(cell: usize) -> f64 {
+    HEAT_FROM_NS / 1e6 * 10f64.powf(cell as f64 / CELLS_PER_DECADE as f64)
+}
 
 /// Reads one box.
 type Count = fn(&Boxes) -> u64;
@@ -42,6 +65,12 @@ pub(super) struct Point {
     pub boxes: Boxes,
     /// Latency in milliseconds by [`LINES`], each the worst interval's; nothing if nothing ended.
     pub latency_ms: Option<[f64; LINES.len()]>,
+    /// Send lag in milliseconds by [`LAG_LINES`], each the worst interval's; nothing if nothing was sent.
+    pub lag_ms: Option<[f64; LAG_LINES.len()]>,
+    /// Requests that were not good by class, as the engine names them.
+    pub errors: BTreeMap<String, u64>,
+    /// Requests that ended by latency: [`CELLS`] counts, the first of latencies from [`cell_from_ms`]`(0)` on.
+    pub heat: Vec<u32>,
 }
 
 impl Point {
@@ -85,10 +114,20 @@ impl Point {
     fn extend(&mut self, next: &Self) {
         self.to_s = next.to_s;
         self.boxes.add(&next.boxes);
-        self.latency_ms = match (self.latency_ms, next.latency_ms) {
-            (Some(mine), Some(theirs)) => Some(std::array::from_fn(|line| mine[line].max(theirs[line]))),
-            (mine, theirs) => mine.or(theirs),
-        };
+        self.latency_ms = worse(self.latency_ms, next.latency_ms);
+        self.lag_ms = worse(self.lag_ms, next.lag_ms);
+        for (class, count) in &next.errors {
+            *self.errors.entry(class.clone()).or_default() += count;
+        }
+        self.heat.iter_mut().zip(&next.heat).for_each(|(mine, theirs)| *mine = mine.saturating_add(*theirs));
+    }
+}
+
+/// Line by line the higher of two.
+fn worse<const N: usize>(one: Option<[f64; N]>, other: Option<[f64; N]>) -> Option<[f64; N]> {
+    match (one, other) {
+        (Some(mine), Some(theirs)) => Some(std::array::from_fn(|line| mine[line].max(theirs[line]))),
+        (mine, theirs) => mine.or(theirs),
     }
 }
 
@@ -103,10 +142,44 @@ impl Interval<'_> {
     fn measure(&self) -> Point {
         let mut boxes = Boxes::default();
         self.records.iter().for_each(|record| boxes.add(&record.boxes));
+        let mut errors = BTreeMap::new();
+        for (class, count) in self.records.iter().flat_map(|record| &record.errors) {
+            *errors.entry(class.clone()).or_insert(0) += count;
+        }
+        let mut heat = vec![0_u32; CELLS];
+        let latency_ms = self.read(
+            |stats| &stats.latency,
+            |open| {
+                for value in open.iter_recorded() {
+                    let decades = (value.value_iterated_to() as f64 / HEAT_FROM_NS).log10();
+                    let cell = ((decades * CELLS_PER_DECADE as f64).max(0.0) as usize).min(CELLS - 1);
+                    let count = u32::try_from(value.count_since_last_iteration()).unwrap_or(u32::MAX);
+                    heat[cell] = heat[cell].saturating_add(count);
+                }
+                LINES.map(|(quantile, _)| quantile_ms(open, quantile))
+            },
+        );
+        let lag_ms = self
+            .read(|stats| &stats.send_lag, |open| LAG_LINES.map(|(quantile, _)| quantile_ms(open, quantile)));
+        let seconds = |ns| ns as f64 / NS_PER_S as f64;
+        Point {
+            from_s: seconds(self.from_ns),
+            to_s: seconds(self.to_ns),
+            boxes,
+            latency_ms,
+            lag_ms,
+            errors,
+            heat,
+        }
+    }
+
+    /// What `look` sees in one of the records' histograms, all of them together; nothing if they are empty.
+    fn read<T>(&self, which: impl Fn(&Stats) -> &Hist, look: impl FnOnce(&Histogram<u64>) -> T) -> Option<T> {
         let told: Vec<&Hist> =
-            self.records.iter().map(|record| &record.latency).filter(|hist| hist.count() > 0).collect();
+            self.records.iter().map(|record| which(record)).filter(|hist| hist.count() > 0).collect();
         let mut sum = Hist::default();
-        let latency = match told.as_slice() {
+        let hist = match told.as_slice() {
+            [] => return None,
             // The usual case, and most of the work: nothing to add.
             [one] => one,
             several => {
@@ -114,13 +187,12 @@ impl Interval<'_> {
                 &sum
             }
         };
-        let latency_ms = (latency.count() > 0).then(|| {
-            let open = latency.open();
-            LINES.map(|(quantile, _)| open.value_at_quantile(quantile).min(open.max()) as f64 / 1e6)
-        });
-        let seconds = |ns| ns as f64 / NS_PER_S as f64;
-        Point { from_s: seconds(self.from_ns), to_s: seconds(self.to_ns), boxes, latency_ms }
+        Some(look(&hist.open()))
     }
+}
+
+fn quantile_ms(open: &Histogram<u64>, quantile: f64) -> f64 {
+    open.value_at_quantile(quantile).min(open.max()) as f64 / 1e6
 }
 
 /// Load records by stretch of time, in order. Loads whose intervals do not start together share the stretch
@@ -151,6 +223,8 @@ pub(super) struct Sum {
     pub boxes: Boxes,
     /// How long they took; of those cut off, how long at least.
     pub latency: Hist,
+    /// How late they were sent.
+    pub send_lag: Hist,
 }
 
 /// All loads together in each phase, in the order of `phases`. A record belongs to the phase that holds its
@@ -165,6 +239,7 @@ pub(super) fn by_phase(entries: &[Entry], phases: &[PhaseReport]) -> Vec<Sum> {
                 sums[at].boxes.add(&stats.boxes);
                 sums[at].latency.merge(&stats.latency);
                 sums[at].latency.merge(&stats.censored);
+                sums[at].send_lag.merge(&stats.send_lag);
             }
         }
     }
@@ -215,6 +290,18 @@ mod tests {
         assert!(worst > 299.0, "{worst}");
         let spans = |point: &Point| point.from_s < 1_000.0 && point.to_s > 1_001.0;
         assert!(!points.iter().any(spans), "no point spans the edge");
+    }
+
+    #[test]
+    fn heat_is_counted_where_it_belongs() {
+        let points = over_time(&[record("a", 0, 1, 10, 5), record("b", 0, 1, 3, 50)], &[]);
+        let heat: Vec<(usize, u32)> =
+            points[0].heat.iter().copied().enumerate().filter(|(_, count)| *count > 0).collect();
+        let holds = |cell: usize, ms: f64| cell_from_ms(cell) <= ms && ms < cell_from_ms(cell + 1);
+        assert!(
+            matches!(heat[..], [(low, 10), (high, 3)] if holds(low, 5.0) && holds(high, 50.0)),
+            "{heat:?}"
+        );
     }
 
     #[test]

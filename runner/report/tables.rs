@@ -1,20 +1,22 @@
-//! The evidence below the plots: why, checks, faults, objectives, phases, and how to do it again.
+//! The tables below the plots: why, checks, capacities and phases. Faults are in `evidence`, objectives in `gauges`,
+//! the run's circumstances in `colophon`.
 
 use std::collections::BTreeMap;
 
 use super::markup::Page;
 use super::text::{self, NAME_MAX_CHARS};
 use super::{Case, figures::breaks};
-use crate::verdict::{Checked, FaultReport, LoadReport, PhaseReport};
+use crate::verdict::{Checked, LoadReport, PhaseReport};
 
-const NO_DATA: &str = "no data";
+/// What stands where nothing was measured.
+pub(super) const NO_DATA: &str = "no data";
 
 /// Why the verdict is not `held`.
 pub(super) fn reasons(page: &mut Page, case: &Case<'_>) {
     if case.judgement.reasons.is_empty() {
         return;
     }
-    page.raw("<section class=\"reasons\"><h2>Why</h2><ul>");
+    page.raw("<section class=\"reasons\" id=\"why\" aria-labelledby=\"why-title\"><h2 id=\"why-title\">Why</h2><ul>");
     for reason in &case.judgement.reasons {
         match (&reason.value, &reason.threshold) {
             (value, Some(threshold)) => {
@@ -44,7 +46,9 @@ pub(super) fn capacities(page: &mut Page, case: &Case<'_>) {
     if case.judgement.capacities.is_empty() {
         return;
     }
-    page.raw("<section><h2>Capacity</h2>");
+    page.raw(
+        "<section id=\"capacity\" aria-labelledby=\"capacity-title\"><h2 id=\"capacity-title\">Capacity</h2>",
+    );
     for capacity in &case.judgement.capacities {
         page.raw("<div class=\"fault\"><h3>").text(&capacity.phase).raw("</h3><p>");
         page.prose(&text::capacity(capacity))
@@ -73,7 +77,7 @@ pub(super) fn capacities(page: &mut Page, case: &Case<'_>) {
 
 /// Every check with its value beside its threshold.
 pub(super) fn checks(page: &mut Page, case: &Case<'_>) {
-    page.raw("<section><h2>Checks</h2>");
+    page.raw("<section id=\"checks\" aria-labelledby=\"checks-title\"><h2 id=\"checks-title\">Checks</h2>");
     if case.judgement.checks.is_empty() {
         page.raw("<p class=\"sub\">Nothing was judged.</p></section>");
         return;
@@ -99,7 +103,7 @@ fn value(check: &Checked) -> &str {
 }
 
 /// `held`, `broken` or `no data`, as a word with a colour.
-fn tag(page: &mut Page, holds: Option<bool>, yes: &'static str, no: &'static str) {
+pub(super) fn tag(page: &mut Page, holds: Option<bool>, yes: &'static str, no: &'static str) {
     match holds {
         Some(true) => page.raw("<span class=\"tag good\">").raw(yes),
         Some(false) => page.raw("<span class=\"tag bad\">").raw(no),
@@ -108,77 +112,12 @@ fn tag(page: &mut Page, holds: Option<bool>, yes: &'static str, no: &'static str
     page.raw("</span>");
 }
 
-/// Each fault: what was asked, what happened to each container, and what proves it.
-pub(super) fn faults(page: &mut Page, case: &Case<'_>) {
-    if case.judgement.faults.is_empty() {
-        return;
-    }
-    page.raw("<section><h2>Faults</h2>");
-    for fault in &case.judgement.faults {
-        page.raw("<div class=\"fault\"><h3>").text(&fault.name).raw(" ");
-        tag(page, Some(fault.proven).filter(|proven| *proven), "proven", "");
-        page.raw("</h3><p>").prose(&fault.summary);
-        if let Some(engine) = &fault.engine {
-            page.raw(", by ").text(engine);
-        }
-        page.raw(".</p>");
-        open(page, "Containers of this fault");
-        page.raw("<thead><tr><th scope=\"col\">Container</th><th scope=\"col\" class=\"n\">Onset</th><th scope=\"col\" class=\"n\">Healed</th><th scope=\"col\">Evidence</th></tr></thead><tbody>");
-        fault_targets(page, fault);
-        page.raw("</tbody></table></div></div>");
-    }
-    page.raw("</section>");
-}
-
-fn fault_targets(page: &mut Page, fault: &FaultReport) {
-    let instant =
-        |at_s: Option<f64>, never| at_s.map_or_else(|| String::from(never), |at_s| format!("{at_s:.3} s"));
-    for target in &fault.targets {
-        page.element("<tr><th scope=\"row\">", &target.container, "</th>");
-        page.element("<td class=\"n\">", &instant(target.applied_s, "never"), "</td>");
-        page.element("<td class=\"n\">", &instant(target.undone_s, "not healed"), "</td><td>");
-        let seen = text::evidence(&target.evidence);
-        if seen.is_empty() {
-            page.raw("nothing was seen");
-        }
-        page.raw("<dl class=\"seen\">");
-        for (name, value) in seen {
-            page.element("<div><dt>", &name, "</dt>").element("<dd>", &value, "</dd></div>");
-        }
-        page.raw("</dl></td></tr>");
-    }
-}
-
-/// Objectives and what the run took from their budgets.
-pub(super) fn slos(page: &mut Page, case: &Case<'_>) {
-    if case.judgement.slos.is_empty() {
-        return;
-    }
-    page.raw("<section><h2>Objectives</h2><p class=\"sub\">Over the whole run. Burn rate 1 spends the budget exactly by the end of its window. The budget is by events: bad requests against those allowed in the window at this run's rate.</p>");
-    open(page, "Objectives");
-    page.raw("<thead><tr><th scope=\"col\">Result</th><th scope=\"col\">SLO</th><th scope=\"col\" class=\"n\">Objective</th><th scope=\"col\" class=\"n\">Good</th><th scope=\"col\" class=\"n\">Burn rate</th><th scope=\"col\" class=\"n\">Budget spent</th><th scope=\"col\">Window</th></tr></thead><tbody>");
-    for slo in &case.judgement.slos {
-        let planned = case.started.plan.slos.get(&slo.name);
-        let window = planned.map_or_else(|| "-".to_owned(), |slo| slo.window.value.to_string());
-        let or_none = |value: Option<String>| value.unwrap_or_else(|| NO_DATA.into());
-        page.raw("<tr><td>");
-        tag(page, slo.held, "held", "broken");
-        page.element("</td><th scope=\"row\">", &slo.name, "</th>");
-        page.element("<td class=\"n\">", &crate::units::Ratio::new(slo.objective).to_string(), "</td>");
-        page.element("<td class=\"n\">", &or_none(slo.good_ratio.map(text::ratio)), "</td>");
-        page.element("<td class=\"n\">", &or_none(slo.burn_rate.map(|burn| format!("{burn:.2}"))), "</td>");
-        page.element("<td class=\"n\">", &or_none(slo.budget_spent_ratio.map(text::budget)), "</td>");
-        page.element("<td>", &window, "</td></tr>");
-    }
-    page.raw("</tbody></table></div></section>");
-}
-
 /// Every box and percentile, by phase and load.
 pub(super) fn phases(page: &mut Page, case: &Case<'_>) {
     if case.judgement.phases.is_empty() {
         return;
     }
-    page.raw("<section><h2>Phases</h2>");
+    page.raw("<section id=\"phases\" aria-labelledby=\"phases-title\"><h2 id=\"phases-title\">Phases</h2>");
     page.raw("<div class=\"dense\">");
     open(page, "Phases");
     page.raw("<thead><tr><th scope=\"col\">Phase</th><th scope=\"col\">Load</th>");
@@ -323,107 +262,7 @@ fn examples(page: &mut Page, case: &Case<'_>) {
     page.raw("</ul>");
 }
 
-/// What the generator saw of itself: whether its figures can be believed.
-pub(super) fn self_watch(page: &mut Page, case: &Case<'_>) {
-    let Some(generator) = &case.judgement.generator else { return };
-    let watch = &generator.watch;
-    page.raw("<section><h2>The generator about itself</h2>");
-    if !watch.warnings.is_empty() {
-        page.raw("<ul class=\"notes\">");
-        for warning in &watch.warnings {
-            page.raw("<li>").prose(warning).raw("</li>");
-        }
-        page.raw("</ul>");
-    }
-    page.raw("<dl class=\"environment\">");
-    let mut row = |name: &str, value: String| {
-        page.element("<div><dt>", &text::clean(name, NAME_MAX_CHARS), "</dt><dd>")
-            .text(&value)
-            .raw("</dd></div>");
-    };
-    let or_none = |value: Option<String>| value.unwrap_or_else(|| NO_DATA.into());
-    let lag = generator.send_lag_ms;
-    row("own delay", or_none(lag.map(|lag| format!("p99 {}, max {}", text::ms(lag.p99), text::ms(lag.max)))));
-    row("CPU", or_none(generator.cpu_ratio.map(|ratio| format!("{:.0}% of its cores", ratio * 100.0))));
-    let saturated = if generator.saturated { "yes: the figures mean little" } else { "no" };
-    row("saturated", saturated.into());
-    if !watch.threads.is_empty() {
-        let shares: Vec<_> = watch.threads.iter().map(|share| format!("{:.0}%", share * 100.0)).collect();
-        row("sending threads", format!("{}, using {} of a core each", shares.len(), shares.join(", ")));
-    }
-    if let Some(realtime) = watch.realtime {
-        row("real-time priority", if realtime { "yes" } else { "no" }.into());
-    }
-    if let Some(stall) = watch.longest_stall_ms {
-        row("longest stall", text::ms(stall));
-    }
-    if let Some(steal) = watch.steal_ratio {
-        row("CPU taken by the host (steal)", format!("{:.1}%", steal * 100.0));
-    }
-    for (name, room) in [("open files", watch.open_files), ("local ports", watch.ports)] {
-        if let Some(room) = room {
-            row(name, format!("{} of {}", text::count(room.most), text::count(room.limit)));
-        }
-    }
-    for (load, check) in &watch.arrivals {
-        let found = if check.poisson { "poisson as sent" } else { "not poisson as sent" };
-        let value =
-            format!("{found}: A² {:.2} of {} gaps, critical {:.2}", check.misfit, check.gaps, check.critical);
-        row(&format!("arrivals of {load}"), value);
-    }
-    for (load, check) in &watch.succession {
-        let value = if check.independent {
-            format!("independent of one another (rank correlation {:.2})", check.correlation)
-        } else {
-            format!(
-                "not independent (rank correlation {:.2}): each is worth {:.2} of one, and confidence intervals \
-                 are {:.1} times too narrow",
-                check.correlation,
-                check.worth,
-                1.0 / check.worth.max(1e-3).sqrt()
-            )
-        };
-        row(&format!("latencies of {load}"), value);
-    }
-    page.raw("</dl></section>");
-}
-
-/// Where it ran, and the commands to do it again.
-pub(super) fn environment(page: &mut Page, case: &Case<'_>) {
-    let started = case.started;
-    page.raw("<section><h2>Do it again</h2><pre tabindex=\"0\"><code>")
-        .copied(&started.command)
-        .raw("</code></pre>");
-    // A load by itself is no run: it has neither a file nor a journal.
-    let is_run = !started.run.is_empty();
-    if is_run {
-        page.raw("<p class=\"sub\">The same seed, the same containers and the same file give the same plan. <code>chaos report ");
-        page.text(&started.run).raw("</code> makes this page again from the journal.</p>");
-    }
-    page.raw("</section><section><h2>Environment</h2><dl class=\"environment\">");
-    let mut row = |name: &str, value: &str| {
-        page.element("<div><dt>", name, "</dt><dd>").text(value).raw("</dd></div>");
-    };
-    if is_run {
-        row("experiment file", &started.file);
-    }
-    row("seed", &started.plan.seed.to_string());
-    row("chaos", &started.version);
-    for (name, value) in &started.environment {
-        row(&text::clean(name, NAME_MAX_CHARS), value);
-    }
-    page.raw("</dl>");
-    if !started.plan.notes.is_empty() {
-        page.raw("<ul class=\"notes\">");
-        for note in &started.plan.notes {
-            page.raw("<li>").prose(note).raw("</li>");
-        }
-        page.raw("</ul>");
-    }
-    page.raw("</section>");
-}
-
 /// Opens a table that scrolls by itself where it is too wide.
-fn open(page: &mut Page, what: &'static str) {
+pub(super) fn open(page: &mut Page, what: &'static str) {
     page.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\"").attr("aria-label", what).raw("><table>");
 }

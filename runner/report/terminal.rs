@@ -41,7 +41,7 @@ pub fn render(case: &Case<'_>, ink: Ink) -> String {
 }
 
 /// How a piece of text is painted.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Paint {
     Good,
     Bad,

@@ -8,10 +8,11 @@ use std::num::NonZeroU64;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::live::{Happening, load_event};
+use super::happening::{HAPPENINGS, Happening, forward_signals};
+use super::live::load_event;
+use super::opening::runner_facts;
 use super::spool::Spool;
 use super::watch::Watch;
-use super::{HAPPENINGS, forward_signals, runner_facts};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::event::{self, Entry, Event, Started};
@@ -50,6 +51,7 @@ pub fn started(plan: Plan, command: String) -> Started {
         file: String::new(),
         command,
         plan,
+        lines: Default::default(),
         environment: [("kernel", crate::agent::kernel::release())]
             .into_iter()
             .chain(runner_facts())

@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 
+use super::happening::Happening;
 use super::lapse::ContainerNews;
-use super::live::Happening;
 use crate::docker::{ContainerEvent, Docker};
 use crate::event::ContainerState;
 

@@ -5,8 +5,11 @@
 //! stays on the books until it is taken back as always: that a look finds nothing left costs little.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::live::{Happening, Live};
+use super::errand::Done;
+use super::happening::Happening;
+use super::live::Live;
 use crate::agent::task::{Place, Task};
 use crate::error::Result;
 use crate::event::{Event, Evidence};
@@ -62,9 +65,14 @@ impl Lapses {
         self.suspects.push(Suspect { container, place, why, at_ns });
     }
 
-    /// True if a container waits for its steps to be applied again.
-    pub fn are_due(&self) -> bool {
-        !self.anew.is_empty()
+    /// True if a step ended with its container's processes and is not in effect again.
+    pub fn has(&self, step: u32) -> bool {
+        self.steps.contains(&step)
+    }
+
+    /// Notes that a step is in effect, again or for the first time.
+    pub fn applied_again(&mut self, step: u32) {
+        self.steps.remove(&step);
     }
 }
 
@@ -72,7 +80,7 @@ impl Live<'_> {
     /// Takes note of what Docker says of a container; true if the run must stop.
     pub(super) fn container(&mut self, news: ContainerNews) -> Result<bool> {
         let ContainerNews { id, action, signal, at_ns } = news;
-        let Some(name) = self.injector.name_of(&id).map(str::to_owned) else { return Ok(false) };
+        let Some(name) = self.injector.name_of(&id) else { return Ok(false) };
         if let (Some(signal), "kill") = (&signal, action.as_str())
             && let Some(step) = self.injector.signalled(&id, signal, at_ns)
         {
@@ -101,6 +109,10 @@ impl Live<'_> {
 
     /// Steps in effect on a container, in the order applied.
     fn active_on(&self, container: &str) -> Vec<&Step> {
+        if self.healing {
+            // What ends then was ended by us, or ends nothing that is still wanted.
+            return Vec::new();
+        }
         self.active.iter().filter_map(|(id, _)| self.step_on(*id, container)).collect()
     }
 
@@ -152,60 +164,63 @@ impl Live<'_> {
         Ok(())
     }
 
-    /// Applies lapsed steps again to containers that run anew; true if the run must stop.
-    pub(super) async fn reapply(&mut self) -> Result<bool> {
-        let mut lost = false;
-        for container in std::mem::take(&mut self.lapses.anew) {
-            let plan = self.plan;
-            let steps: Vec<&Step> = self
-                .active
-                .iter()
-                .filter(|(id, _)| self.lapses.steps.contains(id))
-                .filter_map(|(id, _)| plan.step(*id).map(|(_, step)| step))
-                .filter(|step| step.container == container)
-                .collect();
-            // The agent of the old namespace, if it lives, still knows what it did there.
-            for (step, evidence) in self.injector.look(&steps).await {
-                self.scribe.note(Event::Evidence { step, evidence })?;
-            }
-            let asked_ns = self.scribe.now_ns();
-            let applied = match self.injector.rearm(&steps).await {
-                Ok(()) => self.injector.fire(&steps).await,
-                Err(error) => {
-                    lost |= self.not_again(&container, &steps, &error.chain()).await?;
-                    continue;
-                }
-            };
-            for (applied, step) in applied.into_iter().zip(&steps) {
-                if let Some(evidence) = applied.seen {
-                    self.scribe.note(Event::Evidence { step: step.id, evidence })?;
-                }
-                match applied.at {
-                    Ok(at_ns) => {
-                        self.lapses.steps.remove(&step.id);
-                        self.scribe.note(Event::Applied { step: step.id, asked_ns, at_ns })?;
-                    }
-                    Err(error) => lost |= self.not_again(&container, &[*step], &error.chain()).await?,
-                }
-            }
+    /// Has lapsed steps applied again to containers that run anew, beginning with their agents.
+    pub(super) fn begin_reapply(&mut self) {
+        let due: Vec<String> =
+            self.lapses.anew.iter().filter(|name| !self.rearming.contains_key(*name)).cloned().collect();
+        for container in due {
+            self.lapses.anew.remove(&container);
+            let steps = self.lapsed_on(&container);
+            let (injector, name) = (Arc::clone(&self.injector), container.clone());
+            let errand = self.errands.spawn(async move {
+                // The agent of the old namespace, if it lives, still knows what it did there.
+                let evidence = injector.look(&steps).await;
+                let result = injector.rearm(&steps).await;
+                let runs = result.is_ok() || injector.runs(&name).await;
+                Done::Rearmed { container: name, evidence, result, runs }
+            });
+            self.rearming.insert(container, errand);
         }
-        Ok(lost)
     }
 
-    /// Steps could not be applied again. To a container that has ended again they will be when it starts again.
-    async fn not_again(&mut self, container: &str, steps: &[&Step], why: &str) -> Result<bool> {
-        if !self.injector.runs(container).await {
+    fn lapsed_on(&self, container: &str) -> Vec<Step> {
+        let lapsed = self.active_on(container).into_iter().filter(|step| self.lapses.has(step.id));
+        lapsed.cloned().collect()
+    }
+
+    /// Goes on with applying again once a container's agents are replaced; true if the run must stop.
+    pub(super) fn rearmed(
+        &mut self,
+        container: &str,
+        evidence: Vec<(u32, Evidence)>,
+        result: Result<()>,
+        runs: bool,
+    ) -> Result<bool> {
+        self.rearming.remove(container);
+        for (step, evidence) in evidence {
+            self.scribe.note(Event::Evidence { step, evidence })?;
+        }
+        let steps = self.lapsed_on(container);
+        let Err(error) = result else {
+            self.fire(&steps);
+            return Ok(false);
+        };
+        if !runs {
+            // It has ended again, and will be when it starts again.
             return Ok(false);
         }
-        for step in steps {
-            let why = format!("it could not be applied again: {why}");
+        for step in &steps {
+            let why = format!("it could not be applied again: {}", error.chain());
             self.scribe.note(Event::Lost { step: step.id, why })?;
         }
-        Ok(true)
+        Ok(!steps.is_empty())
     }
 
     /// The phase is over: what was to be applied again and never was is lost, unless we ended the container.
     pub(super) fn end_lapses(&mut self) -> Result<()> {
+        for errand in std::mem::take(&mut self.rearming).into_values() {
+            errand.abort();
+        }
         let lapses = std::mem::take(&mut self.lapses);
         if self.on_restart == OnRestart::End {
             return Ok(());

@@ -4,7 +4,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::live::Happening;
+use super::happening::Happening;
 use crate::docker::Docker;
 use crate::error::Result;
 use crate::halt;

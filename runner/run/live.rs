@@ -1,55 +1,44 @@
 //! The run itself: phases in order, faults fired and taken back, guards watched. The only loop there is.
 //!
-//! It waits on one channel of [`Happening`]s and one ticker. Whatever ends it early, every path leads
-//! through [`Live::take_back`]: nothing returns while something is in effect.
+//! It waits on one channel of [`Happening`]s, one ticker, and the errands it sent; never on a daemon, an agent or a
+//! disk alone (`errand.rs`), so that a guard that fires or a Ctrl-C is heard while any of them takes its time.
+//! Whatever ends it early, every path leads through [`Live::take_back`]: nothing returns while something is in
+//! effect. What is done to containers is in `effect.rs`, what is looked at meanwhile in `sight.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::lapse::{ContainerNews, Lapses};
+use super::books::Books;
+use super::errand::{Done, Turn};
+use super::happening::Happening;
+use super::lapse::Lapses;
 use super::paths::Before;
+use super::probing::{Asked, Probing};
 use super::scribe::Scribe;
 use super::seek::Seek;
 use super::spending::Spending;
 use super::vitals::Vitals;
-use super::watch::{ProbeAnswers, Watch};
+use super::watch::ProbeAnswers;
 use crate::error::{Error, Exit, Result};
 use crate::event::{Event, Look, SteadyWhy};
 use crate::fault::step::Step;
-use crate::heal;
-use crate::inject::{Injector, News};
-use crate::ledger::{Debt, Ledger};
+use crate::inject::{Injector, Lane, News};
 use crate::load::{Generator, Interval};
 use crate::plan::{PhasePlan, Plan};
-use crate::spec::OnRestart;
-use crate::units::{Duration, NS_PER_S};
+use crate::slo::burn::Alerts;
+use crate::spec::{Moment, OnRestart};
+use crate::units::NS_PER_S;
 
 /// How often guards and the steady state are evaluated.
 const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
-/// How often people are shown figures.
-const TICK_EVERY_NS: u64 = NS_PER_S;
-/// The steady state counts as reached once every look at it has held for this long: one good look between
-/// two bad ones is luck.
-pub(super) const SETTLED_AFTER: Duration = Duration::from_s(2);
-
-/// What can happen besides time passing.
-#[derive(Debug)]
-pub(super) enum Happening {
-    /// The user asked to stop, by this signal.
-    Interrupt(&'static str),
-    /// An agent has news.
-    Agent(News),
-    /// Docker says something about a container of the plan.
-    Container(ContainerNews),
-    /// A probe was answered.
-    Probe { probe: String, answer: crate::probe::Answer },
-}
 
 /// Why a run ends before its last phase does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
+pub(super) enum Stop {
     /// A guard fired, the user asked, or a fault could not be applied: the journal has which.
     Early,
     /// The steady state did not hold before anything was broken.
@@ -60,36 +49,54 @@ enum Stop {
 pub(super) struct Live<'r> {
     pub plan: &'r Plan,
     pub scribe: &'r mut Scribe,
-    pub ledger: &'r mut Ledger,
-    pub injector: Injector,
+    pub books: Books,
+    pub injector: Arc<Injector>,
     pub generator: Option<Generator>,
     pub happenings: mpsc::Receiver<Happening>,
+    /// When guards and the steady state are looked at next.
+    pub ticker: tokio::time::Interval,
+    /// What was begun and is not waited for.
+    pub errands: JoinSet<Done>,
+    /// Lanes of which it is not known yet whether their steps are in effect.
+    pub firing: BTreeSet<Lane>,
+    /// Containers that started anew and whose agents are being replaced.
+    pub rearming: BTreeMap<String, AbortHandle>,
+    /// The first measured onset of the present phase's steps.
+    pub onset_ns: Option<u64>,
+    /// Debts of steps that turned out to be nothing of ours, to be struck out.
+    pub unowed: Vec<u32>,
+    /// Probes that are asked once and waited for.
+    pub asked: Asked,
+    /// True while everything in effect is taken back: guards have nothing more to ask for.
+    pub healing: bool,
     pub run: &'r str,
     /// Who reached whom before anything was done.
     pub before: Before,
     /// Steps in effect of which everything that counts has been seen.
     pub looked_at: BTreeSet<u32>,
-    probes: ProbeAnswers,
+    pub probes: ProbeAnswers,
+    pub probing: Probing<'r>,
     /// Guards beside the load.
     pub vitals: Vitals<'r>,
-    spending: Spending<'r>,
+    pub spending: Spending<'r>,
+    pub alerts: Alerts,
     /// Steps in effect, in the order applied, with their ledger keys.
-    pub(super) active: Vec<(u32, Option<u32>)>,
+    pub active: Vec<(u32, Option<u32>)>,
     /// What the present phase wants where a container is started anew.
-    pub(super) on_restart: OnRestart,
-    pub(super) lapses: Lapses,
-    interrupts: u32,
-    last_tick_ns: u64,
-    last_undo_ns: u64,
+    pub on_restart: OnRestart,
+    pub lapses: Lapses,
+    pub interrupts: u32,
+    pub last_tick_ns: u64,
+    pub last_undo_ns: u64,
     /// True until the phase after the last undo has begun.
-    just_undone: bool,
+    pub just_undone: bool,
     /// What the steady state was at the last look, and since when.
-    steady: Option<(Option<bool>, u64)>,
-    gated: bool,
+    pub steady: Option<(Option<bool>, u64)>,
+    pub gated: bool,
     /// The search for a rate that the present phase is for.
-    seek: Option<Seek<'r>>,
+    pub seek: Option<Seek<'r>>,
     /// When the last search ended: windows before it are of rates that were meant to be too high.
-    sought_ns: u64,
+    pub sought_ns: u64,
 }
 
 impl<'r> Live<'r> {
@@ -97,24 +104,37 @@ impl<'r> Live<'r> {
         plan: &'r Plan,
         run: &'r str,
         scribe: &'r mut Scribe,
-        ledger: &'r mut Ledger,
-        injector: Injector,
-        generator: Option<Generator>,
+        books: Books,
+        injector: Arc<Injector>,
+        probing: Probing<'r>,
         happenings: mpsc::Receiver<Happening>,
     ) -> Self {
+        let mut ticker = interval(LOOK_EVERY);
+        // A look that came late is one look, not several at once.
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
         Self {
             plan,
+            probing,
             scribe,
-            ledger,
+            books,
             injector,
-            generator,
+            generator: None,
             happenings,
+            ticker,
+            errands: JoinSet::new(),
+            firing: BTreeSet::new(),
+            rearming: BTreeMap::new(),
+            onset_ns: None,
+            unowed: Vec::new(),
+            asked: Asked::default(),
+            healing: false,
             run,
             before: Before::new(),
             looked_at: BTreeSet::new(),
             probes: BTreeMap::new(),
             vitals: Vitals::of(plan),
             spending: Spending::new(plan),
+            alerts: Alerts::of(&plan.slos),
             active: Vec::new(),
             on_restart: OnRestart::Reapply,
             lapses: Lapses::default(),
@@ -129,10 +149,10 @@ impl<'r> Live<'r> {
         }
     }
 
-    /// Runs every phase, heals, and closes the books. Errors are of the journal or the ledger alone;
-    /// everything else that goes wrong is an event.
-    pub async fn run(mut self) -> Result<()> {
-        let ended = self.phases().await;
+    /// Runs every phase, heals, and closes the books; `early` is what happened before there was a loop. Errors are of
+    /// the journal or the ledger alone; everything else that goes wrong is an event.
+    pub async fn run(mut self, early: Vec<Happening>) -> Result<()> {
+        let ended = self.phases(early).await;
         // Whatever happened: nothing stays in effect.
         let healed = self.take_back().await;
         let stop = match (ended, healed) {
@@ -151,6 +171,10 @@ impl<'r> Live<'r> {
         let at_ns = self.last_undo_ns.max(self.scribe.now_ns());
         self.cut(at_ns);
         self.scribe.note(Event::Phase { name: None, at_ns })?;
+        self.probing.phase(None, at_ns);
+        if stop.is_none() {
+            self.ask_at(Moment::After).await?;
+        }
         self.injector.disarm().await;
         if let Some(generator) = self.generator.take() {
             let (intervals, about) = generator.stop().await;
@@ -162,28 +186,32 @@ impl<'r> Live<'r> {
         Ok(())
     }
 
-    async fn phases(&mut self) -> Result<Option<Stop>> {
-        let mut ticker = interval(LOOK_EVERY);
-        // A look that came late is one look, not several at once.
-        ticker.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    async fn phases(&mut self, early: Vec<Happening>) -> Result<Option<Stop>> {
+        for happening in early {
+            self.happened(happening)?;
+        }
         let plan = self.plan;
-        for phase in &plan.phases {
+        let breaks = |phase: &PhasePlan| !phase.faults.is_empty() || phase.find_rate.is_some();
+        let first = plan.phases.iter().position(breaks).unwrap_or(0);
+        for (index, phase) in plan.phases.iter().enumerate() {
             // What happened while nobody listened, a Ctrl-C above all, counts before anything is fired.
-            while let Ok(happening) = self.happenings.try_recv() {
-                self.happened(happening)?;
-            }
+            self.catch_up()?;
             if self.interrupts > 0 {
                 return Ok(Some(Stop::Early));
             }
+            if index == first
+                && let Some(stop) = self.ask_at(Moment::Before).await?
+            {
+                return Ok(Some(stop));
+            }
             // A rate beyond what the system can do breaks it like a fault does.
-            let breaks = !phase.faults.is_empty() || phase.find_rate.is_some();
-            if breaks && !self.gated {
+            if breaks(phase) && !self.gated {
                 if !self.baseline_holds()? {
                     return Ok(Some(Stop::Baseline));
                 }
                 self.gated = true;
             }
-            if let Some(stop) = self.phase(phase, &mut ticker).await? {
+            if let Some(stop) = self.phase(phase).await? {
                 return Ok(Some(stop));
             }
         }
@@ -193,201 +221,71 @@ impl<'r> Live<'r> {
         Ok(None)
     }
 
-    async fn phase(
-        &mut self,
-        phase: &'r PhasePlan,
-        ticker: &mut tokio::time::Interval,
-    ) -> Result<Option<Stop>> {
-        let steps: Vec<&Step> =
-            phase.faults.iter().flat_map(|fault| &self.plan.faults[*fault].steps).collect();
+    async fn phase(&mut self, phase: &'r PhasePlan) -> Result<Option<Stop>> {
+        let faults = phase.faults.iter().map(|fault| &self.plan.faults[*fault]);
+        let steps: Vec<Step> = faults.flat_map(|fault| &fault.steps).cloned().collect();
         self.on_restart = phase.on_restart;
-        let mut at_ns = self.scribe.now_ns();
-        let mut applied = true;
-        if !steps.is_empty() {
+        let begins = if steps.is_empty() {
+            let mut at_ns = self.scribe.now_ns();
+            if std::mem::take(&mut self.just_undone) {
+                // The phase after a fault begins where the fault ended, not where we noticed.
+                at_ns = at_ns.min(self.last_undo_ns.max(at_ns.saturating_sub(NS_PER_S)));
+            }
+            self.enter(phase, at_ns)?;
+            Some(at_ns)
+        } else {
             self.just_undone = false;
-            (applied, at_ns) = self.apply(&steps, at_ns).await?;
-        } else if std::mem::take(&mut self.just_undone) {
-            // The phase after a fault begins where the fault ended, not where we noticed.
-            at_ns = at_ns.min(self.last_undo_ns.max(at_ns.saturating_sub(NS_PER_S)));
-        }
-        self.cut(at_ns);
-        self.scribe.note(Event::Phase { name: Some(phase.name.clone()), at_ns })?;
-        if !applied {
+            self.apply(phase, steps).await?
+        };
+        let Some(at_ns) = begins else {
             self.take_back().await?;
             return Ok(Some(Stop::Early));
-        }
-        let ends_ns = at_ns + phase.longest.as_ns();
+        };
         self.seek = Seek::of(self.plan, phase);
-        let stop = self.until(phase, ends_ns, ticker).await;
+        let mut stop = self.until(phase, at_ns + phase.longest.as_ns()).await;
+        self.probing.over();
         let sought = self.end_seek();
         // In a hurry there is no time to look, and nothing that fails may keep anything from being taken back.
-        let unhurried = matches!(stop, Ok(None));
-        let looked = if unhurried { self.look_who_reaches(phase, Look::During).await } else { Ok(()) };
+        if matches!(stop, Ok(None)) {
+            stop = self.look_who_reaches(phase, Look::During).await;
+        }
         self.take_back().await?;
-        looked.and(sought)?;
-        if unhurried {
-            self.look_who_reaches(phase, Look::After).await?;
+        sought?;
+        if matches!(stop, Ok(None)) {
+            stop = self.look_who_reaches(phase, Look::After).await;
         }
         stop
     }
 
+    /// Notes that a phase began at `at_ns`.
+    pub fn enter(&mut self, phase: &PhasePlan, at_ns: u64) -> Result<()> {
+        self.cut(at_ns);
+        self.probing.phase(Some(&phase.name), at_ns);
+        self.scribe.note(Event::Phase { name: Some(phase.name.clone()), at_ns })
+    }
+
     /// Waits for the phase's end, looking at everything meanwhile.
-    async fn until(
-        &mut self,
-        phase: &PhasePlan,
-        ends_ns: u64,
-        ticker: &mut tokio::time::Interval,
-    ) -> Result<Option<Stop>> {
+    async fn until(&mut self, phase: &PhasePlan, ends_ns: u64) -> Result<Option<Stop>> {
         loop {
-            let left = std::time::Duration::from_nanos(ends_ns.saturating_sub(self.scribe.now_ns()));
-            tokio::select! {
-                happening = self.happenings.recv() => {
-                    if let Some(happening) = happening
-                        && self.happened(happening)?
-                    {
-                        return Ok(Some(Stop::Early));
-                    }
-                    if self.lapses.are_due() && self.reapply().await? {
-                        return Ok(Some(Stop::Early));
-                    }
-                }
-                _ = ticker.tick() => {
-                    if self.look()? | self.agents_gone()? {
-                        return Ok(Some(Stop::Early));
-                    }
-                    if self.seek.as_ref().is_some_and(Seek::is_over) {
-                        return Ok(None);
-                    }
-                    if phase.until_steady && self.settled() {
-                        self.note_steady(SteadyWhy::Until)?;
-                        return Ok(None);
-                    }
-                }
-                () = tokio::time::sleep(left) => return Ok(None),
+            let turn = self.turn(ends_ns).await?;
+            if matches!(turn, Turn::Over) {
+                return Ok(None);
+            }
+            if self.turned(turn)? {
+                return Ok(Some(Stop::Early));
+            }
+            if self.seek.as_ref().is_some_and(Seek::is_over) {
+                return Ok(None);
+            }
+            if phase.until_steady && self.settled() {
+                self.note_steady(SteadyWhy::Until)?;
+                return Ok(None);
             }
         }
-    }
-
-    /// Puts steps into effect; true if all of them are, and the first measured onset.
-    async fn apply(&mut self, steps: &[&Step], now_ns: u64) -> Result<(bool, u64)> {
-        let ready = match self.injector.rearm(steps).await {
-            // What undoing must know is found last of all, and written down with the debts.
-            Ok(()) => self.injector.find(steps).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = ready {
-            self.scribe.note(broke(&error))?;
-            return Ok((false, now_ns));
-        }
-        let keys = self.owe(steps)?;
-        let asked_ns = self.scribe.now_ns();
-        // A step that fails may have half happened: it is taken back like the others.
-        self.active.extend(keys.iter().map(|(step, key)| (step.id, *key)));
-        let applied = self.injector.fire(steps).await;
-        let mut first_ns = u64::MAX;
-        let mut all = true;
-        for (applied, (step, key)) in applied.into_iter().zip(keys) {
-            if !applied.touched {
-                // Not ours to undo: somebody else had changed the container first.
-                self.active.retain(|(id, _)| *id != step.id);
-                self.ledger.settle(key.as_slice())?;
-            }
-            if let Some(evidence) = applied.seen {
-                self.scribe.note(Event::Evidence { step: step.id, evidence })?;
-            }
-            match applied.at {
-                Ok(at_ns) => {
-                    first_ns = first_ns.min(at_ns);
-                    if step.apply.ends_processes() {
-                        self.lapses.ends(&step.container);
-                    }
-                    self.scribe.note(Event::Applied { step: step.id, asked_ns, at_ns })?;
-                }
-                Err(error) => {
-                    all = false;
-                    self.scribe.note(Event::NotApplied { step: step.id, why: error.chain() })?;
-                }
-            }
-        }
-        Ok((all, if first_ns == u64::MAX { asked_ns } else { first_ns }))
-    }
-
-    /// Writes down what these steps will owe: before they are fired, in one fsync.
-    fn owe<'s>(&mut self, steps: &[&'s Step]) -> Result<Vec<(&'s Step, Option<u32>)>> {
-        let mut debts = Vec::new();
-        for step in steps {
-            if let Some(op) = self.injector.undo_of(step) {
-                debts.push(Debt::Undo {
-                    step: step.id,
-                    container: step.container.clone(),
-                    id: self.injector.id(&step.container)?.to_owned(),
-                    op,
-                    tag: self.injector.tag().to_owned(),
-                });
-            }
-        }
-        let mut keys = self.ledger.owe(debts)?.into_iter();
-        Ok(steps.iter().map(|step| (*step, step.undo.as_ref().and_then(|_| keys.next()))).collect())
-    }
-
-    /// Looks at what is in effect, takes all of it back in reverse, and strikes out what was verified.
-    async fn take_back(&mut self) -> Result<()> {
-        if self.active.is_empty() {
-            return Ok(());
-        }
-        let active = std::mem::take(&mut self.active);
-        let steps: Vec<&Step> =
-            active.iter().filter_map(|(id, _)| self.plan.step(*id).map(|(_, step)| step)).collect();
-        // A second Ctrl-C hurries: evidence can be done without, healing can't.
-        // Nothing that fails to be written down may keep anything from being taken back.
-        let mut noted = Ok(());
-        while let Ok(happening) = self.happenings.try_recv() {
-            noted = noted.and(self.happened(happening).map(drop));
-        }
-        noted = noted.and(self.end_lapses());
-        if self.interrupts < 2 {
-            let unseen: Vec<&Step> =
-                steps.iter().filter(|step| !self.looked_at.contains(&step.id)).copied().collect();
-            for (step, evidence) in self.injector.look(&unseen).await {
-                noted = noted.and(self.scribe.note(Event::Evidence { step, evidence }));
-            }
-        }
-        let mut settled = Vec::new();
-        let asked_ns = self.scribe.now_ns();
-        for back in self.injector.take_back(&steps).await {
-            let step = back.step;
-            if let Some(evidence) = back.evidence
-                && !self.looked_at.contains(&step)
-            {
-                noted = noted.and(self.scribe.note(Event::Evidence { step, evidence }));
-            }
-            let reversible = self.plan.step(step).is_some_and(|(_, step)| step.undo.is_some());
-            let unhealed = |why: String| Event::Unhealed { step, why, command: heal::command(self.run) };
-            let event = match back.result {
-                Ok((at_ns, true)) => {
-                    self.last_undo_ns = self.last_undo_ns.max(at_ns);
-                    self.just_undone = true;
-                    settled.extend(active.iter().filter(|(id, _)| *id == step).filter_map(|(_, key)| *key));
-                    if !reversible {
-                        continue;
-                    }
-                    Event::Undone { step, asked_ns, at_ns, verified: true }
-                }
-                Ok((_, false)) => unhealed("something of it is left".into()),
-                Err(error) => unhealed(error.chain()),
-            };
-            noted = noted.and(self.scribe.note(event));
-        }
-        for step in steps.iter().filter(|step| step.apply.ends_processes()) {
-            self.injector.restarted(&step.container);
-        }
-        self.looked_at.clear();
-        self.steady = None;
-        self.ledger.settle(&settled).and(noted)
     }
 
     /// Takes note of something; true if the run must stop.
-    fn happened(&mut self, happening: Happening) -> Result<bool> {
+    pub fn happened(&mut self, happening: Happening) -> Result<bool> {
         match happening {
             Happening::Interrupt(by) => {
                 self.interrupts += 1;
@@ -404,127 +302,12 @@ impl<'r> Live<'r> {
                 return self.lost(|one| one.id == step, &why);
             }
             Happening::Container(news) => return self.container(news),
-            Happening::Probe { probe, answer } => {
-                self.probes.insert(probe.clone(), answer.ok);
-                self.vitals.answered(&probe, answer.ok);
-                self.scribe.note(Event::Probe {
-                    probe,
-                    ok: answer.ok,
-                    detail: answer.detail,
-                    took_ms: answer.took.as_secs_f64() * 1e3,
-                })?;
-            }
+            Happening::Probe(sample) => self.probed(sample)?,
         }
         Ok(false)
     }
 
-    /// Notes that active steps ended by themselves; true if there were any: what follows would be judged
-    /// as if they were still in effect.
-    pub(super) fn lost(&mut self, which: impl Fn(&Step) -> bool, why: &str) -> Result<bool> {
-        let lost: Vec<u32> = self
-            .active
-            .iter()
-            .map(|(id, _)| *id)
-            .filter(|id| self.plan.step(*id).is_some_and(|(_, step)| which(step)))
-            .collect();
-        for step in &lost {
-            self.scribe.note(Event::Lost { step: *step, why: why.into() })?;
-        }
-        Ok(!lost.is_empty())
-    }
-
-    /// Everything that is looked at several times a second; true if a guard fired.
-    fn look(&mut self) -> Result<bool> {
-        let now_ns = self.scribe.now_ns();
-        let intervals = self.generator.as_ref().map(Generator::drain).unwrap_or_default();
-        for interval in intervals {
-            self.spending.take(&interval);
-            if let Some(seek) = &mut self.seek {
-                seek.take(&interval);
-            }
-            self.scribe.note(load_event(interval))?;
-        }
-        if let (Some(seek), Some(generator)) = (&mut self.seek, &self.generator) {
-            for event in seek.look(now_ns, generator) {
-                self.scribe.note(event)?;
-            }
-        }
-        let watch = Watch { plan: self.plan, generator: self.generator.as_ref() };
-        let mut guards = watch.guards(now_ns);
-        guards.extend(self.vitals.guards());
-        guards.extend(self.spending.exceeded(now_ns));
-        let fired: Vec<_> = guards.iter().filter(|guard| guard.holds == Some(true)).cloned().collect();
-        if now_ns >= self.last_tick_ns + TICK_EVERY_NS {
-            self.last_tick_ns = now_ns;
-            self.scribe.note(Event::Tick(watch.tick(guards)))?;
-        }
-        let steady = watch.steady(now_ns, self.since_ns(), &self.probes);
-        // A search goes beyond the steady state on purpose.
-        if self.seek.is_none() {
-            self.steady_looked(steady.holds, now_ns)?;
-        }
-        for check in &fired {
-            self.scribe.note(Event::Guard { check: check.clone() })?;
-        }
-        Ok(!fired.is_empty())
-    }
-
-    /// Follows the steady state, and notes when it changes after the baseline.
-    fn steady_looked(&mut self, holds: Option<bool>, now_ns: u64) -> Result<()> {
-        let changed = self.steady.is_none_or(|(before, _)| before != holds);
-        if changed {
-            let first = self.steady.is_none();
-            self.steady = Some((holds, now_ns));
-            // No data yet is no news: windows begin anew after every undo.
-            if self.gated && holds.is_some() && !(first && holds == Some(true)) {
-                self.note_steady(SteadyWhy::Changed)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// True if the steady state has held at every look for long enough.
-    fn settled(&self) -> bool {
-        matches!(self.steady, Some((Some(true), since))
-            if self.scribe.now_ns().saturating_sub(since) >= SETTLED_AFTER.as_ns())
-    }
-
-    fn baseline_holds(&mut self) -> Result<bool> {
-        if self.plan.steady_state.is_empty() {
-            return Ok(true);
-        }
-        Ok(self.note_steady(SteadyWhy::Baseline)? == Some(true))
-    }
-
-    fn note_steady(&mut self, why: SteadyWhy) -> Result<Option<bool>> {
-        let now_ns = self.scribe.now_ns();
-        let watch = Watch { plan: self.plan, generator: self.generator.as_ref() };
-        let steady = watch.steady(now_ns, self.since_ns(), &self.probes);
-        let since_ns =
-            self.steady.filter(|(holds, _)| *holds == steady.holds).map_or(now_ns, |(_, since)| since);
-        let holds = steady.holds;
-        self.scribe.note(Event::Steady { why, holds, since_ns, checks: steady.checks })?;
-        Ok(holds)
-    }
-
-    /// How far the steady state's windows may reach back.
-    fn since_ns(&self) -> u64 {
-        let undone_ns = if self.active.is_empty() { self.last_undo_ns } else { 0 };
-        undone_ns.max(self.sought_ns)
-    }
-
-    /// Ends the phase's search, if it has one.
-    fn end_seek(&mut self) -> Result<()> {
-        let (Some(seek), Some(generator)) = (self.seek.take(), &self.generator) else { return Ok(()) };
-        for event in seek.end(generator) {
-            self.scribe.note(event)?;
-        }
-        self.sought_ns = self.scribe.now_ns();
-        self.steady = None;
-        Ok(())
-    }
-
-    fn cut(&self, at_ns: u64) {
+    pub fn cut(&self, at_ns: u64) {
         if let Some(generator) = &self.generator {
             generator.cut(at_ns);
         }

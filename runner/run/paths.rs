@@ -4,13 +4,13 @@
 //! not look: healing comes first.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::live::{Live, broke};
+use super::live::{Live, Stop, broke};
 use super::scribe::Scribe;
 use crate::error::Result;
 use crate::event::{Event, Look};
 use crate::fault::reach::Reach;
-use crate::fault::step::Step;
 use crate::inject::Injector;
 use crate::plan::{FaultPlan, PhasePlan, Plan};
 
@@ -24,21 +24,23 @@ pub(super) async fn before(plan: &Plan, injector: &Injector, scribe: &mut Scribe
         if let Some(reach) = &fault.reach {
             let everyone = Reach::new(reach.members.clone(), |_, _| true);
             let reach = injector.reach(Look::Before, &everyone).await?;
-            note(scribe, fault, Look::Before, reach.clone())?;
+            let unheard = injector.unheard(&reach);
+            scribe.note(event(fault, Look::Before, reach.clone(), unheard))?;
             seen.insert(fault.name.clone(), reach);
         }
     }
     Ok(seen)
 }
 
-fn note(scribe: &mut Scribe, fault: &FaultPlan, when: Look, reach: Reach) -> Result<()> {
-    scribe.note(Event::Reach { fault: fault.name.clone(), when, reach })
+fn event(fault: &FaultPlan, when: Look, reach: Reach, unheard: u32) -> Event {
+    Event::Reach { fault: fault.name.clone(), when, reach, unheard }
 }
 
 impl Live<'_> {
-    /// Looks at the phase's faults that are about who reaches whom. During them what their steps saw is noted
-    /// first and for good: our own packets are lost like any other, and must not count as the target's.
-    pub(super) async fn look_who_reaches(&mut self, phase: &PhasePlan, when: Look) -> Result<()> {
+    /// Looks at the phase's faults that are about who reaches whom, unless the run must stop meanwhile. During them
+    /// what their steps saw is noted first and for good: our own packets are lost like any other, and must not count
+    /// as the target's.
+    pub(super) async fn look_who_reaches(&mut self, phase: &PhasePlan, when: Look) -> Result<Option<Stop>> {
         let plan = self.plan;
         for fault in phase.faults.iter().map(|index| &plan.faults[*index]) {
             let (Some(reach), Some(before)) = (&fault.reach, self.before.get(&fault.name)) else { continue };
@@ -48,19 +50,23 @@ impl Live<'_> {
                     reach.reaches(from, to) && before.reaches(from, to)
                 }),
             };
-            if when == Look::During {
-                let steps: Vec<&Step> = fault.steps.iter().collect();
-                for (step, evidence) in self.injector.look(&steps).await {
-                    self.looked_at.insert(step);
-                    self.scribe.note(Event::Evidence { step, evidence })?;
-                }
+            let injector = Arc::clone(&self.injector);
+            let steps = if when == Look::During { fault.steps.clone() } else { Vec::new() };
+            let looked = self.attend(async move {
+                let evidence = injector.look(&steps).await;
+                (evidence, injector.reach(when, &hoped).await)
+            });
+            let Some((evidence, seen)) = looked.await? else { return Ok(Some(Stop::Early)) };
+            for (step, evidence) in evidence {
+                self.looked_at.insert(step);
+                self.scribe.note(Event::Evidence { step, evidence })?;
             }
             // What could not be looked at proves nothing, and the judgement says so; the run goes on to heal.
-            match self.injector.reach(when, &hoped).await {
-                Ok(seen) => note(self.scribe, fault, when, seen)?,
+            match seen {
+                Ok(seen) => self.scribe.note(event(fault, when, seen, 0))?,
                 Err(error) => self.scribe.note(broke(&error))?,
             }
         }
-        Ok(())
+        Ok(None)
     }
 }

@@ -50,7 +50,7 @@ impl<'p> Spending<'p> {
             });
         let budgets = limits.error_budget.iter().flat_map(|limit| {
             self.plan.slos.iter().filter_map(move |(name, slo)| {
-                let spent = self.budget_spent(name, slo.objective.value, slo.window.value, now_ns)?;
+                let spent = self.budget_spent(name, slo.objective.value, slo.window.value.least(), now_ns)?;
                 (spent > limit.value.get()).then(|| Measured {
                     check: format!("limits.error_budget of {name}"),
                     value: Some(format!("{:.3}%", spent * 100.0)),

@@ -9,7 +9,7 @@ use crate::event::{Measured, Tick};
 use crate::load::Generator;
 use crate::plan::Plan;
 use crate::slo::{self, Sample};
-use crate::spec::expr::{Check, Metric};
+use crate::spec::expr::Check;
 use crate::spec::{Guard, Steady};
 use crate::units::Duration;
 
@@ -44,15 +44,13 @@ impl Watch<'_> {
         if over < SHORTEST_WINDOW.min(check.over.unwrap_or(DEFAULT_WINDOW)) {
             return None;
         }
-        let load = check.load.as_deref().or_else(|| match &check.metric {
-            Metric::Slo(name) => self.plan.slos.get(name).map(|slo| slo.load.value.as_str()),
-            _ => None,
-        });
-        let window = generator.window(load, over);
-        let seconds = window.to_ns.saturating_sub(window.from_ns) as f64 / 1e9;
-        let sample =
-            Sample { overdue: window.overdue, ..Sample::of(&window.stats, seconds, &self.plan.slos) };
-        Some(slo::measure(check, &sample))
+        let slos = &self.plan.slos;
+        Some(slo::measure_by(check, slos, |figure| {
+            let window = generator.window(figure.load(slos), over);
+            let seconds = window.to_ns.saturating_sub(window.from_ns) as f64 / 1e9;
+            let sample = Sample { overdue: window.overdue, ..Sample::of(&window.stats, seconds, slos) };
+            slo::value_of(&figure.metric, &sample)
+        }))
     }
 
     /// Every guard with its present value; guards whose window has not filled since the load began are left out.

@@ -8,17 +8,34 @@
 pub fn bad_ratio_below(bad: u64, n: u64) -> f64 {
     /// One-sided: how bad it may be is asked, not how good.
     const DOUBT: f64 = 0.05;
+    if bad == 0 && n > 0 {
+        return super::bad_ratio_excluded_by(n);
+    }
+    share_below(bad, n, DOUBT)
+}
+
+/// Between which shares that of `met` of `n` lies with 95% confidence, each end missing it in one of 40 tries (Clopper
+/// and Pearson); nothing where nothing was counted.
+pub fn share_interval(met: u64, n: u64) -> Option<(f64, f64)> {
+    /// Half of 5% at each end.
+    const DOUBT: f64 = 0.025;
+    let met = met.min(n);
+    (n > 0).then(|| (1.0 - share_below(n - met, n, DOUBT), share_below(met, n, DOUBT)))
+}
+
+/// The share at which so few as `bad` of `n` would come up with this chance.
+fn share_below(bad: u64, n: u64, doubt: f64) -> f64 {
     if bad >= n {
         return 1.0;
     }
     if bad == 0 {
-        return super::bad_ratio_excluded_by(n);
+        return -(doubt.ln() / n as f64).exp_m1();
     }
     let (mut low, mut high) = (bad as f64 / n as f64, 1.0f64);
     // A double has 53 digits; halving an interval more often changes nothing.
     for _ in 0..60 {
         let middle = low.midpoint(high);
-        if at_most(bad, n, middle) > DOUBT { low = middle } else { high = middle }
+        if at_most(bad, n, middle) > doubt { low = middle } else { high = middle }
     }
     high
 }
@@ -73,6 +90,23 @@ mod tests {
             let found = bad_ratio_below(bad, n);
             assert!((found / expected - 1.0).abs() < 1e-4, "{bad} of {n}: {found}, expected {expected}");
         }
+    }
+
+    #[test]
+    fn intervals_are_those_of_the_tables() {
+        // Two-sided 95% limits of Clopper and Pearson, as R's binom.test prints them.
+        for (met, n, low, high) in [
+            (0, 10, 0.0, 0.308_497_1),
+            (10, 10, 0.691_502_9, 1.0),
+            (5, 10, 0.187_086_0, 0.812_914_0),
+            (1, 10, 0.002_528_579, 0.445_016_1),
+            (999, 1_000, 0.994_441, 0.999_974_7),
+        ] {
+            let (found_low, found_high) = share_interval(met, n).unwrap();
+            assert!((found_low - low).abs() < 2e-6, "{met} of {n}: {found_low}, expected {low}");
+            assert!((found_high - high).abs() < 2e-6, "{met} of {n}: {found_high}, expected {high}");
+        }
+        assert_eq!(share_interval(0, 0), None);
     }
 
     proptest! {

@@ -1,13 +1,14 @@
 //! Evaluating checks: a comparison, what was measured, and the answer or *no data*.
 
+use super::value::Value;
 use crate::event::Measured;
 use crate::load::censoring::{self, Cut};
 use crate::load::record::{Hist, Stats};
-use crate::spec::expr::{Check, Metric, Op, Outcome, Quantity, Series};
+use crate::spec::expr::{Check, Expr, Figure, Metric, Outcome, Quantity, Series};
 use crate::spec::{Named, Slo};
 use crate::units::{Duration, NS_PER_S, Ratio};
 
-/// What a check is evaluated on.
+/// What a figure is measured on.
 pub struct Sample<'s> {
     /// What the load measured.
     pub stats: &'s Stats,
@@ -17,84 +18,73 @@ pub struct Sample<'s> {
     pub duration_s: f64,
     /// The SLOs that checks may name.
     pub slos: &'s Named<Slo>,
-    /// Seconds from the last undo to steady; nothing: not reached or not asked.
-    pub time_to_steady_s: Option<f64>,
-    /// Seconds from the first onset to its detection; nothing: not detected or not asked.
-    pub time_to_detect_s: Option<f64>,
 }
 
 impl<'s> Sample<'s> {
     /// A sample of finished requests alone, over `duration_s` seconds.
     pub const fn of(stats: &'s Stats, duration_s: f64, slos: &'s Named<Slo>) -> Self {
-        Self { stats, overdue: 0, duration_s, slos, time_to_steady_s: None, time_to_detect_s: None }
+        Self { stats, overdue: 0, duration_s, slos }
     }
 }
 
-/// Evaluates `check`: value, threshold, and whether it holds; no value and no answer where there is no data.
+/// Evaluates `check`, all of whose figures are of one sample: value, threshold, and whether it holds; no value and no
+/// answer where there is no data.
 pub fn measure(check: &Check, sample: &Sample<'_>) -> Measured {
-    let value = value_of(check, sample);
-    let threshold = match (&check.threshold, &check.metric) {
-        (Quantity::Objective, Metric::Slo(name)) => {
-            sample.slos.get(name).map(|slo| Quantity::Share(slo.objective.get()))
+    measure_by(check, sample.slos, |figure| value_of(&figure.metric, sample))
+}
+
+/// Evaluates `check` by the values of its figures; nothing stands for no data.
+pub fn measure_by(
+    check: &Check,
+    slos: &Named<Slo>,
+    mut value: impl FnMut(&Figure) -> Option<Value>,
+) -> Measured {
+    let mut evaluate = |expr: &Expr| match (expr, check.slo()) {
+        (Expr::Amount(Quantity::Objective), Some(name)) => {
+            slos.get(name).map(|slo| Value::exact(slo.objective.get()))
         }
-        (other, _) => Some(*other),
+        _ => evaluate(expr, &mut value),
     };
-    let holds = match (&value, threshold.map(number)) {
-        (Some(value), Some(threshold)) => Some(value.holds(check.op, threshold)),
-        _ => None,
-    };
+    let (left, right) = (evaluate(&check.left), evaluate(&check.right));
+    let holds = left.zip(right).map(|(left, right)| left.holds(check.op, right));
+    let text = |value: Value| text_of_value(value, |number| check.unit.quantity(number));
     Measured {
         check: check.text.clone(),
-        value: value.zip(threshold).map(|(value, threshold)| value.text(threshold)),
-        threshold: threshold
-            .map_or_else(String::new, |threshold| format!("{} {}", check.op.sign(), text_of(threshold))),
+        value: left.map(text),
+        threshold: right.map_or_else(String::new, |right| format!("{} {}", check.op.sign(), text(right))),
         holds,
     }
 }
 
-/// A measured value.
-#[derive(Clone, Copy)]
-struct Value {
-    /// The value, or the least it can be.
-    shown: f64,
-    /// True if it is that or more: it lies among requests that were cut off.
-    at_least: bool,
-    /// The least it can be, whatever became of those.
-    least: f64,
+/// A value for people: `312ms`, `≥ 2s` where it may be longer.
+pub fn text_of_value(value: Value, quantity: impl Fn(f64) -> Quantity) -> String {
+    if value.is_open() && value.least.is_finite() {
+        return format!("≥ {}", text_of(quantity(value.least)));
+    }
+    if value.least.is_infinite() && value.most.is_finite() {
+        return format!("≤ {}", text_of(quantity(value.most)));
+    }
+    text_of(quantity(value.shown))
 }
 
-impl Value {
-    const fn exact(value: f64) -> Self {
-        Self { shown: value, at_least: false, least: value }
-    }
-
-    /// Compares it as cannot flatter: what may be longer is not below anything, and what may be shorter
-    /// is above only what its least is.
-    fn holds(self, op: Op, threshold: f64) -> bool {
-        match op {
-            Op::Gt | Op::Ge => compare(op, self.least, threshold),
-            Op::Lt | Op::Le | Op::Eq => !self.at_least && compare(op, self.shown, threshold),
-            Op::Ne => self.at_least || compare(op, self.shown, threshold),
+/// A value; nothing where a figure has no data, or something is divided by nothing.
+pub(crate) fn evaluate(expr: &Expr, value: &mut impl FnMut(&Figure) -> Option<Value>) -> Option<Value> {
+    match expr {
+        Expr::Amount(amount) => Some(Value::exact(number(*amount))),
+        Expr::Figure(figure) => value(figure),
+        Expr::Pair(left, sign, right) => {
+            let (left, right) = (evaluate(left, value)?, evaluate(right, value)?);
+            Some(left.put_together(*sign, right)).filter(|value| value.shown.is_finite())
         }
     }
-
-    fn text(self, like: Quantity) -> String {
-        let text = text_of(with_unit(self.shown, like));
-        if self.at_least { format!("≥ {text}") } else { text }
-    }
 }
 
-/// Compares with the slack of one rounding step, so that 999 of 1,000 meets 99.9%.
-fn compare(op: Op, value: f64, threshold: f64) -> bool {
-    let value =
-        if (value - threshold).abs() <= f64::EPSILON * threshold.abs().max(1.0) { threshold } else { value };
-    op.holds(value, threshold)
-}
-
-fn value_of(check: &Check, sample: &Sample<'_>) -> Option<Value> {
-    match &check.metric {
+/// What a sample has of a figure; nothing where it has no data.
+pub fn value_of(metric: &Metric, sample: &Sample<'_>) -> Option<Value> {
+    match metric {
         Metric::Quantile(quantile, series) => quantile_of(sample.stats, *series, *quantile),
         Metric::Max(series) => quantile_of(sample.stats, *series, 1.0),
+        Metric::Min(series) => quantile_of(sample.stats, *series, 0.0),
         Metric::Mean(series) => {
             let (ended, cut) = series_of(sample.stats, *series);
             let mean_s = ended.mean_s().unwrap_or(0.0);
@@ -104,9 +94,10 @@ fn value_of(check: &Check, sample: &Sample<'_>) -> Option<Value> {
             };
             let (ended, cut) = (ended.count() as f64, cut.count() as f64);
             let least = (mean_s * ended + ages_s * cut) / (ended + cut);
-            (ended + cut > 0.0).then_some(Value { shown: least, at_least: cut > 0.0, least })
+            let most = if cut > 0.0 { f64::INFINITY } else { least };
+            (ended + cut > 0.0).then_some(Value { shown: least, least, most })
         }
-        _ => exact_value_of(check, sample).map(Value::exact),
+        _ => exact_value_of(metric, sample).map(Value::exact),
     }
 }
 
@@ -116,43 +107,42 @@ fn quantile_of(stats: &Stats, series: Series, quantile: f64) -> Option<Value> {
     let seconds = |ns: u64| ns as f64 / NS_PER_S as f64;
     let reached = censoring::quantile(ended, cut, quantile)?;
     let least = if cut.count() == 0 { reached.ns } else { censoring::shortest(ended, cut, quantile)? };
-    Some(Value { shown: seconds(reached.ns), at_least: reached.at_least, least: seconds(least) })
+    let most = if reached.at_least { f64::INFINITY } else { seconds(reached.ns) };
+    Some(Value { shown: seconds(reached.ns), least: seconds(least), most })
 }
 
-fn exact_value_of(check: &Check, sample: &Sample<'_>) -> Option<f64> {
+fn exact_value_of(metric: &Metric, sample: &Sample<'_>) -> Option<f64> {
     let stats = sample.stats;
     let known = stats.boxes.known() + sample.overdue;
-    match &check.metric {
-        Metric::Quantile(..) | Metric::Mean(_) | Metric::Max(_) => None,
-        Metric::Rate(outcome) => {
-            let count = count_of(stats, sample.overdue, *outcome) as f64;
-            match check.threshold {
-                Quantity::PerSecond(_) => (sample.duration_s > 0.0).then(|| count / sample.duration_s),
-                _ => (known > 0).then(|| count / known as f64),
-            }
-        }
+    let count = |outcome| count_of(stats, sample.overdue, outcome) as f64;
+    match metric {
+        Metric::Quantile(..) | Metric::Mean(_) | Metric::Max(_) | Metric::Min(_) => None,
+        Metric::Share(outcome) => (known > 0).then(|| count(*outcome) / known as f64),
+        Metric::Throughput(outcome) => (sample.duration_s > 0.0).then(|| count(*outcome) / sample.duration_s),
         // Zero drops is an answer only if something was there to be dropped.
-        Metric::Count(outcome) => (stats.boxes.scheduled() + sample.overdue > 0)
-            .then(|| count_of(stats, sample.overdue, *outcome) as f64),
+        Metric::Count(outcome) => (stats.boxes.scheduled() + sample.overdue > 0).then(|| count(*outcome)),
         Metric::Slo(name) => {
             let good = stats.slo_good.get(name).copied().unwrap_or(0);
             (known > 0).then(|| good as f64 / known as f64)
         }
-        Metric::TimeToSteady => sample.time_to_steady_s,
-        Metric::TimeToDetect => sample.time_to_detect_s,
+        // Of the whole run, which no sample has.
+        Metric::Outturn(_) => None,
     }
 }
 
 /// The times of what ended, and what is known of what did not. Of journals that kept no ages, as those of
 /// older versions, only how many there were.
-fn series_of(stats: &Stats, series: Series) -> (&Hist, Cut<'_>) {
+pub(crate) fn series_of(stats: &Stats, series: Series) -> (&Hist, Cut<'_>) {
     let cut_off = stats.boxes.cut_off;
     match series {
         Series::Latency if stats.censored.count() == cut_off => (&stats.latency, Cut::Ages(&stats.censored)),
         Series::Latency => (&stats.latency, Cut::Count(cut_off)),
         Series::Service => (&stats.service, Cut::Count(cut_off)),
-        // A request cut off was sent all the same.
+        // A request cut off was sent all the same, and connected if it had to.
         Series::SendLag => (&stats.send_lag, Cut::Count(0)),
+        Series::Connect => (&stats.connect, Cut::Count(0)),
+        Series::Tls => (&stats.tls, Cut::Count(0)),
+        Series::FirstByte => (&stats.first_byte, Cut::Count(cut_off)),
     }
 }
 
@@ -175,23 +165,18 @@ const fn number(quantity: Quantity) -> f64 {
         Quantity::Seconds(number)
         | Quantity::Share(number)
         | Quantity::PerSecond(number)
-        | Quantity::Events(number) => number,
+        | Quantity::Events(number)
+        | Quantity::Number(number) => number,
         Quantity::Objective => f64::NAN,
-    }
-}
-
-const fn with_unit(value: f64, like: Quantity) -> Quantity {
-    match like {
-        Quantity::Seconds(_) => Quantity::Seconds(value),
-        Quantity::Share(_) | Quantity::Objective => Quantity::Share(value),
-        Quantity::PerSecond(_) => Quantity::PerSecond(value),
-        Quantity::Events(_) => Quantity::Events(value),
     }
 }
 
 /// A quantity for people: `312.4ms`, `99.95%`, `1999.6/s`, `12`.
 pub fn text_of(quantity: Quantity) -> String {
     match quantity {
+        Quantity::Seconds(seconds) if seconds < 0.0 => {
+            format!("-{}", text_of(Quantity::Seconds(-seconds)))
+        }
         Quantity::Seconds(seconds) => {
             let ns = (seconds * 1e9).round() as u64;
             // Three significant digits is what the histograms hold.
@@ -205,13 +190,21 @@ pub fn text_of(quantity: Quantity) -> String {
         }
         Quantity::Share(share) => share_text(share),
         Quantity::PerSecond(rate) => format!("{}/s", (rate * 10.0).round() / 10.0),
-        Quantity::Events(count) => format!("{count}"),
+        Quantity::Events(count) => format!("{}", (count * 10.0).round() / 10.0),
+        // As many digits as the histograms hold, and what is large as it is.
+        Quantity::Number(number) => format!("{}", (number * 1e3).round() / 1e3),
         Quantity::Objective => "objective".into(),
     }
 }
 
-/// A share with as many digits as keep it from reading as 100% when it is not.
+/// A share with as many digits as keep it from reading as 100%, or as nothing, when it is not.
 fn share_text(share: f64) -> String {
+    /// Below it, two decimals of a percentage would be none.
+    const SMALL: f64 = 1e-4;
+    if share != 0.0 && share.abs() < SMALL {
+        let unit = 10f64.powf(1.0 - share.abs().log10().floor());
+        return Ratio::new((share * unit).round() / unit).to_string();
+    }
     for digits in 2..9 {
         let unit = 10f64.powi(digits);
         let percent = (share * 100.0 * unit).round() / unit;
@@ -236,6 +229,11 @@ mod tests {
             (Quantity::Share(0.999), "99.9%"),
             (Quantity::Share(0.999_999), "99.9999%"),
             (Quantity::Share(1.0), "100%"),
+            (Quantity::Share(0.0), "0%"),
+            (Quantity::Share(0.000_034_7), "0.0035%"),
+            (Quantity::Share(-0.000_012), "-0.0012%"),
+            (Quantity::Seconds(-0.5), "-500ms"),
+            (Quantity::Number(2.000_4), "2"),
             (Quantity::PerSecond(1999.96), "2000/s"),
             (Quantity::Events(3.0), "3"),
         ] {
@@ -250,30 +248,51 @@ mod tests {
         stats
     }
 
-    fn holds(metric: Metric, op: Op, threshold: Quantity, stats: &Stats, overdue: u64) -> Option<bool> {
-        let check = Check { text: String::new(), metric, op, threshold, over: None, load: None };
-        let sample = Sample {
-            stats,
-            overdue,
-            duration_s: 1.0,
-            slos: &Named::default(),
-            time_to_steady_s: None,
-            time_to_detect_s: None,
-        };
-        measure(&check, &sample).holds
+    fn holds(check: &str, stats: &Stats, overdue: u64) -> Option<bool> {
+        let check: Check = crate::spec::fragment(check).unwrap();
+        measure(&check, &Sample { overdue, ..Sample::of(stats, 1.0, &Named::default()) }).holds
     }
 
     #[test]
     fn no_samples_is_no_data() {
         let none = Stats::default();
-        for metric in [
-            Metric::Rate(Outcome::Good),
-            Metric::Quantile(0.99, Series::Latency),
-            Metric::Count(Outcome::Dropped),
-            Metric::Slo("a".into()),
-            Metric::TimeToSteady,
+        for check in [
+            "rate(good) >= 0%",
+            "p99(latency) < 1s",
+            "count(dropped) == 0",
+            "slo(a)",
+            "time_to_steady < 1s",
+            "2 * mean(latency) < 1s",
+            "rate(good) - rate(bad) >= -1%",
         ] {
-            assert_eq!(holds(metric, Op::Ge, Quantity::Share(0.0), &none, 0), None);
+            assert_eq!(holds(check, &none, 0), None, "{check}");
+        }
+    }
+
+    #[test]
+    fn figures_are_put_together_before_they_are_compared() {
+        let mut stats = stats(90, 10);
+        stats.latency.record_n(100_000_000, 99);
+        stats.latency.record_n(300_000_000, 1);
+        for (check, value, expected) in [
+            ("2 * p50(latency) + 10ms < 220ms", "210ms", true),
+            ("(max(latency) - min(latency)) / 2 < 101ms", "100ms", true),
+            ("max(latency) / p50(latency) <= 3.01", "3.001", true),
+            ("count(good) / count(bad) < 850%", "900%", false),
+            ("count(bad) / count(scheduled) > 10%", "10%", false),
+            ("count(bad) + 1 == 11", "11", true),
+            ("share(good) - 2 * share(bad) >= 70%", "70%", true),
+            ("throughput(good) * 2s > 179", "180", true),
+            ("100ms >= p0(latency)", "99.9ms", true),
+            ("p100(latency) - 1s < 0", "-700ms", true),
+            ("-p50(latency) > -200ms", "-100ms", true),
+            ("p99(service) / p99(latency) < 2", "no data", false),
+            ("count(good) / count(dropped) > 1", "no data", false),
+        ] {
+            let check: Check = crate::spec::fragment(&format!("'{check}'")).unwrap_or_else(|e| panic!("{e}"));
+            let measured = measure(&check, &Sample::of(&stats, 1.0, &Named::default()));
+            assert_eq!(measured.value.as_deref().unwrap_or("no data"), value, "{}", check.text);
+            assert_eq!(measured.holds, (value != "no data").then_some(expected), "{}", check.text);
         }
     }
 
@@ -310,9 +329,9 @@ mod tests {
 
     #[test]
     fn an_exact_ratio_meets_its_objective_and_hanging_requests_count_against_it() {
-        let rate = || Metric::Rate(Outcome::Good);
-        assert_eq!(holds(rate(), Op::Ge, Quantity::Share(0.999), &stats(999, 1), 0), Some(true));
-        assert_eq!(holds(rate(), Op::Ge, Quantity::Share(0.999), &stats(998, 2), 0), Some(false));
-        assert_eq!(holds(rate(), Op::Ge, Quantity::Share(0.999), &stats(999, 0), 2), Some(false));
+        let check = "rate(good) >= 99.9%";
+        assert_eq!(holds(check, &stats(999, 1), 0), Some(true));
+        assert_eq!(holds(check, &stats(998, 2), 0), Some(false));
+        assert_eq!(holds(check, &stats(999, 0), 2), Some(false));
     }
 }

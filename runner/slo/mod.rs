@@ -3,12 +3,16 @@
 //! Burn rate and budget follow the Google SRE Workbook, chapter 5 ("Alerting on SLOs"): a burn rate of 1
 //! spends exactly the window's budget in the window. No samples is no data: never zero and never a pass.
 
+pub mod burn;
 mod confidence;
 mod eval;
 pub mod search;
+mod value;
 
-pub use confidence::bad_ratio_below;
-pub use eval::{Sample, measure, text_of};
+pub use confidence::{bad_ratio_below, share_interval};
+pub use eval::{Sample, measure, measure_by, text_of, text_of_value, value_of};
+pub(crate) use eval::{evaluate, series_of};
+pub use value::Value;
 
 use crate::units::Duration;
 
@@ -22,6 +26,11 @@ pub fn burn_rate(bad_ratio: f64, objective: f64) -> f64 {
 /// The share of the budget of `window` that burning at `burn` for `time` spends: burn · time / window.
 pub fn budget_spent(burn: f64, time: Duration, window: Duration) -> f64 {
     burn * time.as_s() / window.as_s()
+}
+
+/// The share of the budget of `window` that `bad_s` seconds of being broken spend, counted by time.
+pub fn budget_by_time(bad_s: f64, objective: f64, window: Duration) -> f64 {
+    budget_spent(largest_burn(objective), Duration::from_ns((bad_s * 1e9).round() as u64), window)
 }
 
 /// How long a full outage may last in `window` without breaking `objective`.
@@ -83,12 +92,7 @@ mod tests {
         check(outage.unwrap_or(f64::NAN), 51.84, 2, "time until burn 14.4");
         let bad_ratio = 50_000.0 / (5_000.0 * 30.0 * DAY_S as f64);
         check(budget_spent(burn_rate(bad_ratio, 0.999), days(30), days(30)) * 100.0, 0.3858, 4, "by events");
-        check(
-            budget_spent(largest_burn(0.999), Duration::from_s(600), days(30)) * 100.0,
-            23.15,
-            2,
-            "by time",
-        );
+        check(budget_by_time(600.0, 0.999, days(30)) * 100.0, 23.15, 2, "by time");
         check(bad_ratio_excluded_by(60_000) * 1e5, 4.993, 3, "60,000 requests, none bad");
         check(0.999f64.powi(3), 0.997_003, 6, "serial dependencies");
         check(largest_burn(0.95), 20.0, 6, "largest burn at 95%");

@@ -2,13 +2,16 @@
 //!
 //! Runs on whatever of an experiment could be read, so that mistakes of one part do not hide those of
 //! another. For the same reason known names come from the tree: a load with a typo inside still exists.
-//! Requests and probes have their own file, `check_requests.rs`. Start at [`check`].
+//! Requests and probes have their own files, `check_requests.rs` and `check_probes.rs`. Start at [`check`].
 
 use super::decode::{Located, Mistakes, list_of, nearest};
 use super::names::Names;
-use super::{Experiment, Judging, Lab, Phase, Pick, Replicas, Target, TargetLimit, check_requests};
+use super::{
+    BurnAlert, Experiment, Judging, Lab, Phase, Pick, Replicas, Target, TargetLimit, check_requests,
+};
 use crate::error::{Problem, Span};
 use crate::fault::SERVICE_PREFIX;
+use crate::slo::burn::never_fires;
 use crate::units::Duration;
 
 /// The most phases of an experiment. Ten times the longest game day.
@@ -100,7 +103,7 @@ impl Checker<'_> {
         self.add(span, format!("there is no {noun} `{name}`"), hint);
     }
 
-    fn positive(&mut self, field: &str, value: &Located<Duration>, example: &str) {
+    pub(super) fn positive(&mut self, field: &str, value: &Located<Duration>, example: &str) {
         if value.is_zero() {
             let message = format!("`{field}` must be positive, got `{}`", value.value);
             self.add(value.span, message, format!("write a duration such as `{example}`"));
@@ -138,6 +141,7 @@ impl Checker<'_> {
         let names = (experiment.targets.0.iter().map(|(name, _)| name))
             .chain(experiment.load.0.iter().map(|(name, _)| name))
             .chain(experiment.slos.0.iter().map(|(name, _)| name))
+            .chain(experiment.probes.0.iter().map(|(name, _)| name))
             .chain(experiment.phases.0.iter().map(|(name, _)| name));
         for name in names {
             let text = name.value.as_str();
@@ -225,7 +229,43 @@ impl Checker<'_> {
                     format!("`objective` must lie between 0% and 100%, got `{}`", slo.objective.value);
                 self.add(slo.objective.span, message, hint);
             }
-            self.positive("window", &slo.window, "30d");
+            if slo.window.is_zero() {
+                self.add(slo.window.span, "`window` must be positive, got `0s`", "write `30d`, or `month`");
+            }
+            for alert in &slo.alerts {
+                self.alert(alert, objective);
+            }
+            if let Some(slices) = &slo.slices {
+                self.slices(slices);
+            }
+            for (name, needed) in &slo.needs.0 {
+                let share = needed.get();
+                if share <= 0.0 || share > 1.0 {
+                    let message =
+                        format!("`{}` must be above 0% and at most 100%, got `{}`", name.value, needed.value);
+                    self.add(needed.span, message, "write how available it is, such as `99.9%`");
+                }
+            }
+        }
+    }
+
+    fn alert(&mut self, alert: &Located<BurnAlert>, objective: f64) {
+        self.positive("over", &alert.over, "1h");
+        if let Some(short) = &alert.and {
+            self.positive("and", short, "5m");
+            if short.value > alert.over.value {
+                let message = format!(
+                    "the short window of {} is longer than the long one ({})",
+                    short.value, alert.over.value
+                );
+                self.add(short.span, message, "write a twelfth of the long one, or leave it out");
+            }
+        }
+        if (0.0..1.0).contains(&objective)
+            && let Some(why) = never_fires(alert, objective)
+        {
+            let hint = "write a lower burn rate, or a stricter objective";
+            self.add(alert.burn.span, format!("this alert can never fire: {why}"), hint);
         }
     }
 

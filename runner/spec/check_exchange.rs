@@ -197,7 +197,7 @@ fn json_path(path: &Located<String>, mistakes: &mut Mistakes) {
     }
 }
 
-fn regular(text: &str, span: Span, mistakes: &mut Mistakes) {
+pub(super) fn regular(text: &str, span: Span, mistakes: &mut Mistakes) {
     if let Err(error) = regex::bytes::Regex::new(text) {
         // The first line of a regex error is a headline, the last one says what is wrong.
         let error = error.to_string();

@@ -4,19 +4,31 @@
 //! A part of `check.rs`, which calls it. Start at `checks`.
 
 use super::check::Checker;
+use super::check_probes::Place;
 use super::decode::Located;
-use super::expr::{Check, Metric};
-use super::{Guard, Steady, check_requests};
+use super::expr::Check;
+use super::k6::compile;
+use super::{Guard, Steady};
 use crate::units::Duration;
+
+/// What stands for all phases together under `expect`, unless a phase is called so.
+pub const WHOLE_RUN: &str = "run";
 
 /// Where a check stands, which decides what it may ask.
 #[derive(Clone, Copy, PartialEq)]
-enum Stand<'e> {
+pub(super) enum Stand<'e> {
     Steady,
     Abort,
     Expect(&'e str),
     /// A trial of a search for a rate of this load.
     Trial(&'e str),
+}
+
+impl Stand<'_> {
+    /// True if it is judged when all of its phase is known.
+    pub(super) const fn is_afterwards(self) -> bool {
+        matches!(self, Self::Expect(_))
+    }
 }
 
 impl Checker<'_> {
@@ -25,20 +37,24 @@ impl Checker<'_> {
         for steady in &experiment.steady_state {
             match steady {
                 Steady::Check(check) => self.check(check, Stand::Steady),
-                Steady::Probe(entry) => check_requests::probe(experiment, &entry.probe, self.mistakes),
+                Steady::Probe(entry) => self.probe(&entry.probe, Place::SteadyState),
             }
         }
         for guard in &experiment.abort {
             self.guard(guard);
         }
+        self.probes();
         for (_, phase) in experiment.phases.iter() {
             let Some(search) = &phase.find_rate else { continue };
             for check in search.holds.iter() {
                 self.check(check, Stand::Trial(&search.load));
             }
         }
+        self.thresholds();
         for (phase, checks) in &experiment.expect.0 {
-            self.known(phase, phase.span, "phase", &self.names.phases);
+            if phase.value != WHOLE_RUN {
+                self.known(phase, phase.span, "phase", &self.names.phases);
+            }
             if checks.is_empty() && !self.names.touched("expect", phase, self.mistakes) {
                 let message = format!("nothing is expected of phase `{}`", phase.value);
                 self.add(
@@ -53,11 +69,33 @@ impl Checker<'_> {
         }
     }
 
+    fn thresholds(&mut self) {
+        for (metric, list) in &self.experiment.thresholds.0 {
+            if self.names.phases.iter().any(|name| name == WHOLE_RUN) {
+                let message =
+                    format!("thresholds are judged over the whole run, and a phase is called `{WHOLE_RUN}`");
+                return self.add(metric.span, message, "give the phase another name");
+            }
+            for threshold in list {
+                let span = threshold.span();
+                match compile(metric, threshold) {
+                    Ok(compiled) => {
+                        self.check(&Located { value: compiled.check, span }, Stand::Expect(WHOLE_RUN));
+                        if let Some(guard) = compiled.guard {
+                            self.check(&Located { value: guard, span }, Stand::Abort);
+                        }
+                    }
+                    Err(lost) => self.add(span, lost.message, lost.hint),
+                }
+            }
+        }
+    }
+
     fn guard(&mut self, guard: &Guard) {
         match guard {
             Guard::Check(check) => self.check(check, Stand::Abort),
             Guard::Probe(guard) => {
-                check_requests::probe(self.experiment, &guard.probe, self.mistakes);
+                self.probe(&guard.probe, Place::Guard);
                 if guard.failures.value == 0 {
                     let why = "a guard that fires after no failure would end every run";
                     self.add(guard.failures.span, why, "write `1` or more");
@@ -70,47 +108,16 @@ impl Checker<'_> {
     }
 
     fn check(&mut self, check: &Located<Check>, stand: Stand<'_>) {
-        let span = check.span;
-        match &check.metric {
-            Metric::Slo(name) => self.known(name, span, "SLO", &self.names.slos),
-            Metric::TimeToSteady | Metric::TimeToDetect => return self.time(check, stand),
-            _ if self.names.loads.is_empty() => {
-                self.add(
-                    span,
-                    format!("`{}` measures a load, and there is none", check.text),
-                    "write `load:`",
-                );
-            }
-            _ => {}
-        }
-        if let Some(load) = &check.load {
-            self.known(load, span, "load", &self.names.loads);
+        let before = self.mistakes.list.len();
+        self.figures(check, stand);
+        if self.mistakes.list.len() > before {
+            return;
         }
         if let Stand::Trial(load) = stand {
             return self.trial_check(check, load);
         }
         if let Some(window) = check.over {
             self.window(check, window, stand);
-        }
-    }
-
-    fn time(&mut self, check: &Located<Check>, stand: Stand<'_>) {
-        let name = if check.metric == Metric::TimeToSteady { "time_to_steady" } else { "time_to_detect" };
-        if !matches!(stand, Stand::Expect(_)) {
-            let message = format!("`{name}` is known only when a phase is over");
-            return self.add(check.span, message, "write it under `expect`");
-        }
-        let guarded = check.metric == Metric::TimeToDetect && !self.experiment.abort.is_empty();
-        if !self.names.steady_state && !guarded {
-            let message = format!("`{name}` needs a steady state, and there is none");
-            return self.add(check.span, message, "write `steady_state:` with what must hold");
-        }
-        if self.names.fault_count == 0 {
-            self.add(
-                check.span,
-                format!("`{name}` counts from a fault, and there is none"),
-                "add a fault to a phase",
-            );
         }
     }
 
@@ -158,11 +165,18 @@ impl Checker<'_> {
             let judged = self.names.steady_state
                 || !self.names.slos.is_empty()
                 || experiment.expect.get(name).is_some()
-                || phase.find_rate.is_some();
+                || experiment.expect.get(WHOLE_RUN).is_some()
+                || !experiment.thresholds.is_empty()
+                || phase.find_rate.is_some()
+                || self.probed(&name.value);
             if !judged {
                 let message =
                     format!("nothing judges phase `{}`: whatever its faults do, it would pass", name.value);
-                self.add(name.span, message, "write a `steady_state`, an SLO, or an entry under `expect`");
+                self.add(
+                    name.span,
+                    message,
+                    "write a `steady_state`, an SLO, a probe, or an entry under `expect`",
+                );
             }
         }
     }

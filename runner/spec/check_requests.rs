@@ -1,5 +1,5 @@
-//! What requests and probes must not leave out or contradict: methods, URLs, headers, bodies. Arrivals have
-//! their own file, `check_arrivals.rs`.
+//! What requests must not leave out or contradict: methods, URLs, headers, bodies. Arrivals and probes have
+//! their own files, `check_arrivals.rs` and `check_probes.rs`.
 //!
 //! A part of `check.rs`, which calls it; templates, flows and what is expected of answers have their own
 //! file, `check_exchange.rs`. Start at [`loads`].
@@ -9,15 +9,12 @@ use std::collections::BTreeMap;
 use super::decode::{Located, Mistakes, list_of, nearest};
 use super::names::Names;
 use super::url::Url;
-use super::{Experiment, HttpProbe, Lab, Load, Probe, Request, check_arrivals, check_exchange};
+use super::{Experiment, Lab, Load, Request, check_arrivals, check_exchange};
 use crate::error::Span;
 use crate::units::Duration;
 
 /// The most kinds of request of a load.
 pub const MAX_REQUESTS: usize = 1_000;
-
-/// The shortest time between two asks of a probe: a probe must not be a load.
-pub const MIN_PROBE_EVERY: Duration = Duration::from_ms(50);
 
 /// Services of the built-in lab.
 const LAB_SERVICES: [&str; 3] = ["gateway", "api", "store"];
@@ -136,30 +133,7 @@ fn tcp(experiment: &Experiment, request: &Request, mistakes: &mut Mistakes) {
     }
 }
 
-/// Notes what is wrong with a probe.
-pub fn probe(experiment: &Experiment, probe: &Probe, mistakes: &mut Mistakes) {
-    let Probe::Http(HttpProbe { get, headers, expect, timeout, every }) = probe;
-    if get.contains("{{") {
-        mistakes.add(get.span, "a probe asks the same each time, without templates", "write it as it is");
-    } else {
-        url(experiment, get, mistakes);
-    }
-    if get.value.starts_with("https://") {
-        let message = format!("`{}` can't be asked: probes speak http:// only", get.value);
-        mistakes.add(get.span, message, "aim at the server behind the TLS endpoint");
-    }
-    check_exchange::expect(expect, get.span, mistakes);
-    self::headers(headers, get.span, mistakes);
-    if timeout.is_zero() {
-        mistakes.add(get.span, "`timeout` must be positive, got `0s`", "write a duration such as `2s`");
-    }
-    if every.value < MIN_PROBE_EVERY {
-        let message = format!("`every` must be at least {MIN_PROBE_EVERY}, got `{}`", every.value);
-        mistakes.add(every.span, message, "a probe asks now and then; for more, write a load");
-    }
-}
-
-fn url(experiment: &Experiment, url: &Located<String>, mistakes: &mut Mistakes) {
+pub(super) fn url(experiment: &Experiment, url: &Located<String>, mistakes: &mut Mistakes) {
     let authority = url.split(['/', '?']).nth(2).unwrap_or_default();
     if authority.contains("{{") {
         let hint = "write the address itself, or give each address a request of its own";
@@ -172,7 +146,12 @@ fn url(experiment: &Experiment, url: &Located<String>, mistakes: &mut Mistakes) 
     lab_service(experiment, url, &parsed, mistakes);
 }
 
-fn lab_service(experiment: &Experiment, url: &Located<String>, parsed: &Url, mistakes: &mut Mistakes) {
+pub(super) fn lab_service(
+    experiment: &Experiment,
+    url: &Located<String>,
+    parsed: &Url,
+    mistakes: &mut Mistakes,
+) {
     let Some(service) = parsed.lab_service() else { return };
     match experiment.lab.as_deref() {
         None => {
@@ -198,7 +177,7 @@ fn positive(field: &str, value: &Located<Duration>, example: &str, mistakes: &mu
 }
 
 /// Headers must be possible ones, and not those that follow from the body and the connection.
-fn headers(headers: &BTreeMap<String, String>, span: Span, mistakes: &mut Mistakes) {
+pub(super) fn headers(headers: &BTreeMap<String, String>, span: Span, mistakes: &mut Mistakes) {
     const OURS: [&str; 3] = ["content-length", "transfer-encoding", "connection"];
     for (name, value) in headers {
         let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);

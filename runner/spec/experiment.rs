@@ -6,10 +6,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::decode::{Located, Named};
-use super::expr::{Check, Condition};
+use super::expr::Check;
+use super::k6::Threshold;
 use super::{
-    Auth, Connections, Expect, Extract, FindRate, Headers, Http, Lab, OnRestart, PhaseEnd, Pick, Shape,
-    TargetLimit, Tls,
+    Auth, Connections, Expect, Extract, FindRate, Headers, Http, Lab, OnRestart, PhaseEnd, Pick, Probe,
+    Shape, Slo, TargetLimit, Tls,
 };
 use crate::fault::Fault;
 use crate::units::{Duration, Ratio};
@@ -36,11 +37,17 @@ record! {
         pub steady_state: Vec<Steady>,
         /// What happens, in order, by name.
         pub phases: Named<Phase>,
+        /// Questions put to the system beside the load, each with a name, and judged: asked before and after what is
+        /// broken, all along, or during a phase.
+        pub probes: Named<Probe>,
         /// Guards: when one of these becomes true, everything is healed and the run stops.
         pub abort: Vec<Guard>,
-        /// What must hold in each phase, by the phase's name. A phase with faults and no entry here is
+        /// What must hold in each phase, by the phase's name; under `run`, in all of them together. A phase with faults and no entry here is
         /// judged by the steady state itself.
         pub expect: Named<Vec<Located<Check>>>,
+        /// Thresholds as k6 has them, by metric and tags: `http_req_duration: ['p(95)<200']`. They are judged over
+        /// the whole run, as `expect` judges under `run`.
+        pub thresholds: Named<Vec<Threshold>>,
         /// Bounds on the damage; exceeding one is refused when planning.
         pub limits: Limits = Limits::default(),
     }
@@ -192,23 +199,10 @@ record! {
     }
 }
 
-record! {
-    /// A service-level objective over a load.
-    pub struct Slo ("slo") {
-        /// The load it is measured on.
-        pub load: Located<String>,
-        /// When a request counts as good: `status < 500`, `latency < 300ms`, joined by `and`.
-        pub good: Located<Condition>,
-        /// The share of requests that must be good.
-        pub objective: Located<Ratio>,
-        /// The period the error budget is for.
-        pub window: Located<Duration> = Located { value: Duration::from_s(30 * 86_400), span: crate::error::Span::default() },
-    }
-}
-
 /// One line of the steady state: an expression over the load, or a probe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "an experiment has a handful of checks")]
 pub enum Steady {
     /// `p99(latency) < 300ms over 10s`
     Check(Located<Check>),
@@ -252,30 +246,6 @@ record! {
     pub struct ProbeEntry ("probe entry") {
         /// What is asked of the system itself.
         pub probe: Probe,
-    }
-}
-
-tagged! {
-    /// A question put to the system beside the load.
-    pub enum Probe ("probe") {
-        /// One HTTP request.
-        Http(HttpProbe) = "http",
-    }
-}
-
-record! {
-    /// An HTTP request that must be answered as expected.
-    pub struct HttpProbe ("http probe") {
-        /// The URL; `SERVICE.lab` as the host means the published port of a lab's service.
-        pub get: Located<String>,
-        /// Headers to send.
-        pub headers: Headers,
-        /// What makes the answer good.
-        pub expect: Expect = Expect::default(),
-        /// How long it may take.
-        pub timeout: Duration = Duration::from_s(2),
-        /// How often it is asked.
-        pub every: Located<Duration> = Located { value: Duration::from_s(1), span: crate::error::Span::default() },
     }
 }
 
@@ -376,6 +346,19 @@ impl Request {
     }
 }
 
+/// The probes of a steady state and of guards, which have no names of their own.
+pub fn unnamed_probes<'e>(steady: &'e [Steady], guards: &'e [Guard]) -> impl Iterator<Item = &'e Probe> {
+    let steady = steady.iter().filter_map(|steady| match steady {
+        Steady::Probe(entry) => Some(&entry.value.probe),
+        Steady::Check(_) => None,
+    });
+    let guards = guards.iter().filter_map(|guard| match guard {
+        Guard::Probe(guard) => Some(&guard.value.probe),
+        Guard::Check(_) | Guard::Unhealthy(_) => None,
+    });
+    steady.chain(guards)
+}
+
 impl super::decode::Decode for Steady {
     fn decode(node: &super::node::Node, mistakes: &mut super::decode::Mistakes) -> Option<Self> {
         if matches!(node.value, super::node::Value::Map(_)) {
@@ -436,14 +419,6 @@ impl std::fmt::Display for Steady {
         match self {
             Self::Check(check) => check.value.fmt(f),
             Self::Probe(entry) => entry.value.probe.fmt(f),
-        }
-    }
-}
-
-impl std::fmt::Display for Probe {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Http(http) => write!(f, "http GET {}", http.get.value),
         }
     }
 }

@@ -1,14 +1,94 @@
-//! Reads conditions (`status < 500 and latency < 300ms`) and sets of status codes (`2xx, 304`) from text.
-//!
-//! A part of the expression reader, `expr_parse.rs`, whose cursor and mistakes it uses. Start at [`condition`].
+//! Conditions on one request (`status < 500 and latency < 300ms`) and sets of status codes (`2xx, 304`), and how
+//! they are read from text. Start at [`condition`].
 
+use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::decode::nearest;
-use super::expr::{Condition, Op, StatusSet, Term};
-use super::expr_parse::{Cursor, Mistake, OPS};
+use super::expr::Op;
+use super::expr_cursor::{Cursor, Mistake, OPS};
 use crate::units::Duration;
+
+/// When one request counts as good for an SLO: every term must hold. Saved and printed as its text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Condition {
+    /// The text as written, trimmed.
+    pub text: String,
+    /// The terms; at least one.
+    pub terms: Vec<Term>,
+}
+
+/// One comparison of a condition.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Term {
+    /// `status < 500`; a request without an answer has no status and does not hold.
+    Status(Op, u16),
+    /// `latency < 300ms`, in nanoseconds.
+    Latency(Op, u64),
+}
+
+/// Status codes that count as expected. Saved and printed as text: `200`, `2xx`, `< 500`, or several with commas.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct StatusSet {
+    /// Inclusive ranges of codes, in the order written.
+    pub ranges: Vec<(u16, u16)>,
+}
+
+impl Default for StatusSet {
+    /// Anything below 400.
+    fn default() -> Self {
+        Self { ranges: vec![(100, 399)] }
+    }
+}
+
+impl StatusSet {
+    /// True if `status` is expected.
+    pub fn contains(&self, status: u16) -> bool {
+        self.ranges.iter().any(|(low, high)| (*low..=*high).contains(&status))
+    }
+}
+
+impl From<Condition> for String {
+    fn from(condition: Condition) -> Self {
+        condition.text
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Display for StatusSet {
+    /// The form it would be written in, as `2xx, 304`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (low, high)) in self.ranges.iter().enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            match (*low, *high) {
+                (low, high) if low == high => write!(f, "{low}")?,
+                (low, high) if low % 100 == 0 && high == low + 99 => write!(f, "{}xx", low / 100)?,
+                (100, high) => write!(f, "< {}", high + 1)?,
+                (low, 599) => write!(f, ">= {low}")?,
+                (low, high) => write!(f, "{low}-{high}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<StatusSet> for String {
+    fn from(set: StatusSet) -> Self {
+        set.to_string()
+    }
+}
 
 /// Reads a condition: `status < 500 and latency < 300ms`.
 pub fn condition(text: &str) -> Result<Condition, Mistake> {

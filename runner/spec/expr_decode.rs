@@ -11,7 +11,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::decode::{Decode, Mistakes};
 use super::expr::{Check, Condition, StatusSet};
 use super::expr_condition::{condition, statuses};
-use super::expr_parse::{Mistake, check};
+use super::expr_cursor::Mistake;
+use super::expr_parse::check;
+use super::k6;
 use super::node::{Node, Value};
 use crate::error::Span;
 
@@ -42,6 +44,12 @@ fn expression<T>(
 impl Decode for Check {
     fn decode(node: &Node, mistakes: &mut Mistakes) -> Option<Self> {
         expression(node, "a check such as `p99(latency) < 300ms`", check, mistakes)
+    }
+}
+
+impl Decode for k6::Expression {
+    fn decode(node: &Node, mistakes: &mut Mistakes) -> Option<Self> {
+        expression(node, "a threshold such as `p(95)<200`", k6::expression, mistakes)
     }
 }
 
@@ -94,6 +102,7 @@ macro_rules! from_text {
 from_text! {
     Check, check;
     Condition, condition;
+    k6::Expression, k6::expression;
     StatusSet, statuses;
 }
 
@@ -104,8 +113,21 @@ impl JsonSchema for Check {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "pattern": r"^\s*((p[0-9.]+|mean|max|rate|count|slo)\s*\(|time_to_(steady|detect)\s*[<>=!])",
-            "description": "A comparison over the load: `p99(latency) < 300ms over 10s`, `rate(good) >= 99.9%`.",
+            "pattern": r"^\s*slo\s*\(|[<>=!]",
+            "description": "A comparison over the load: `p99(latency) < 300ms over 10s`, `rate(good) >= 99.9%`, `p99(latency, slow) < 2 * p99(latency, baseline)`.",
+        })
+    }
+}
+
+impl JsonSchema for k6::Expression {
+    fn schema_name() -> Cow<'static, str> {
+        "Expression".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^\s*(p\s*\(|avg|med|min|max|count|rate)",
+            "description": "How a metric is summed up, and what with that is compared: `p(95)<200`, `rate<0.01`.",
         })
     }
 }

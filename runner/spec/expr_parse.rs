@@ -1,355 +1,268 @@
-//! Reads checks (`p99(latency) < 300ms over 10s`) from text, and says where inside the text a mistake is.
+//! Reads checks (`p99(latency, slow) < 2 * p99(latency, baseline)`) from text, and says where inside it a mistake is.
 //!
-//! By hand rather than by a grammar tool: the language is three lines long, and what matters is that each
-//! mistake is answered with what to write instead. Conditions and status codes have their own file,
-//! `expr_condition.rs`; `expr_decode.rs` brings both to the tree. Start at [`check`].
+//! `*` and `/` bind before `+` and `-`, parentheses before both. What is read is a tree whose parts know their places;
+//! `expr_check.rs` makes it a check, with units that fit. Figures have their own file, `expr_figure.rs`; conditions and
+//! status codes have `expr_condition.rs`; `expr_decode.rs` brings all of them to the tree. Start at [`check`].
 
 use std::ops::Range;
 use std::str::FromStr;
 
-use super::decode::{list_of, nearest};
-use super::expr::{Check, Metric, Op, Outcome, Quantity, Series};
-use crate::units::{Duration, Rate, Ratio};
+use super::expr::{Check, Metric, Quantity, Sign};
+use super::expr_check::{Sides, alone, finish, needs};
+use super::expr_cursor::{Cursor, Mistake, OPS};
+use super::expr_figure::{Measures, Raw, figure, is_outturn};
+use crate::units::{Duration, Rate};
 
-/// What is wrong with an expression, and where in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
-    /// The bytes of the expression that are wrong; empty at its end where something is missing.
+/// The most amounts and figures in a check: nobody reads more, and every one is a branch of a tree.
+const MAX_TERMS: usize = 40;
+
+/// How deep parentheses may go.
+const MAX_DEPTH: usize = 10;
+
+/// A part of a check and where it stands.
+pub(super) struct Spot {
     pub at: Range<usize>,
-    /// What is wrong.
-    pub message: String,
-    /// What to write instead; may be empty.
-    pub hint: String,
+    pub tree: Tree,
 }
 
-impl Mistake {
-    pub(super) fn new(at: Range<usize>, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { at, message: message.into(), hint: hint.into() }
-    }
+/// What a part of a check is.
+pub(super) enum Tree {
+    Amount(Quantity),
+    Figure(Raw),
+    Pair(Box<Spot>, Sign, Box<Spot>),
 }
 
-impl From<Mistake> for String {
-    fn from(mistake: Mistake) -> Self {
-        if mistake.hint.is_empty() {
-            mistake.message
-        } else {
-            format!("{}; {}", mistake.message, mistake.hint)
-        }
-    }
+/// What ends a word.
+pub(super) fn ends_word(c: char) -> bool {
+    c.is_whitespace() || "()<>=!,+-*/".contains(c)
 }
 
-/// Every function, with an example that people can copy.
-const FUNCTIONS: [&str; 10] = ["p50", "p90", "p95", "p99", "p99.9", "mean", "max", "rate", "count", "slo"];
-const TIMES: [&str; 2] = ["time_to_steady", "time_to_detect"];
-const SERIES: [(&str, Series); 3] =
-    [("latency", Series::Latency), ("service", Series::Service), ("send_lag", Series::SendLag)];
-const OUTCOMES: [(&str, Outcome); 8] = [
-    ("scheduled", Outcome::Scheduled),
-    ("good", Outcome::Good),
-    ("bad", Outcome::Bad),
-    ("timed_out", Outcome::TimedOut),
-    ("failed", Outcome::Failed),
-    ("dropped", Outcome::Dropped),
-    ("cut_off", Outcome::CutOff),
-    ("errors", Outcome::Errors),
-];
-/// Longer signs first, so that `<=` is not read as `<`.
-pub(super) const OPS: [(&str, Op); 6] =
-    [("<=", Op::Le), (">=", Op::Ge), ("==", Op::Eq), ("!=", Op::Ne), ("<", Op::Lt), (">", Op::Gt)];
-
-/// A part of an expression, and where it stands.
-pub(super) type Part<'t> = (&'t str, Range<usize>);
-
-/// Walks over an expression from left to right.
-pub(super) struct Cursor<'t> {
-    text: &'t str,
-    at: usize,
-}
-
-impl<'t> Cursor<'t> {
-    pub(super) const fn new(text: &'t str) -> Self {
-        Self { text, at: 0 }
-    }
-
-    fn rest(&self) -> &'t str {
-        &self.text[self.at..]
-    }
-
-    pub(super) fn skip_space(&mut self) {
-        self.at = self.text.len() - self.rest().trim_start().len();
-    }
-
-    /// Takes what comes before the first character that `ends` it; may be empty.
-    pub(super) fn take_until(&mut self, ends: impl Fn(char) -> bool) -> Part<'t> {
-        let start = self.at;
-        let len = self.rest().find(ends).unwrap_or(self.rest().len());
-        self.at += len;
-        (&self.text[start..self.at], start..self.at)
-    }
-
-    /// Takes `sign` if it comes next.
-    pub(super) fn take(&mut self, sign: &str) -> bool {
-        let found = self.rest().starts_with(sign);
-        if found {
-            self.at += sign.len();
-        }
-        found
-    }
-
-    /// Takes a comparison.
-    pub(super) fn op(&mut self, example: &str) -> Result<Op, Mistake> {
-        self.skip_space();
-        if let Some((_, op)) = OPS.iter().find(|(sign, _)| self.take(sign)) {
-            return Ok(*op);
-        }
-        let (found, at) = self.take_until(char::is_whitespace);
-        let hint = match found {
-            "=" => "write `==`".to_owned(),
-            _ => format!("write `<`, `<=`, `>`, `>=`, `==` or `!=`, as in `{example}`"),
-        };
-        let message = if found.is_empty() {
-            "a comparison is missing".to_owned()
-        } else {
-            format!("`{found}` is not a comparison")
-        };
-        Err(Mistake::new(at, message, hint))
-    }
-
-    /// Takes a comparison's right side: all before the word `word` or the end.
-    pub(super) fn value(&mut self, word: &str) -> Part<'t> {
-        self.skip_space();
-        let start = self.at;
-        let rest = self.rest();
-        let len = rest
-            .match_indices(word)
-            .map(|(at, _)| at)
-            .find(|at| {
-                let around = (rest[..*at].chars().next_back(), rest[at + word.len()..].chars().next());
-                matches!(around, (Some(before), after) if before.is_whitespace() && after.is_none_or(char::is_whitespace))
-            })
-            .unwrap_or(rest.len());
-        self.at += len;
-        let value = rest[..len].trim_end();
-        (value, start..start + value.len())
-    }
-}
-
-/// Reads a check: `p99(latency) < 300ms over 10s`.
+/// Reads a check.
 pub fn check(text: &str) -> Result<Check, Mistake> {
-    let mut cursor = Cursor::new(text);
-    cursor.skip_space();
-    let (name, name_at) = cursor.take_until(|c| c.is_whitespace() || "()<>=!,".contains(c));
-    cursor.skip_space();
-    let (metric, load) = metric(&mut cursor, name, name_at)?;
-    let (op, threshold) = if matches!(metric, Metric::Slo(_)) {
-        cursor.skip_space();
-        if OPS.iter().any(|(sign, _)| cursor.rest().starts_with(sign)) {
-            let at = cursor.at..text.trim_end().len();
+    let mut reader = Reader { cursor: Cursor::new(text), terms: 0 };
+    let left = reader.sum(0)?;
+    let lone_slo = match &left.tree {
+        Tree::Figure(raw) => matches!(raw.measures, Measures::Fixed(Metric::Slo(_))),
+        _ => false,
+    };
+    if lone_slo {
+        reader.cursor.skip_space();
+        if OPS.iter().any(|(sign, _)| reader.cursor.rest().starts_with(sign)) {
+            let at = reader.cursor.at..reader.cursor.end();
             let hint = "leave the comparison out: its objective is what it is compared with";
             return Err(Mistake::new(at, "`slo` stands alone", hint));
         }
-        (Op::Ge, Quantity::Objective)
-    } else {
-        let op = cursor.op("p99(latency) < 300ms")?;
-        let value = cursor.value("over");
-        (op, quantity(&metric, name, &value)?)
-    };
-    let over = over(&mut cursor, &metric)?;
-    Ok(Check { text: text.trim().to_owned(), metric, op, threshold, over, load })
+        let over = reader.over(&[&left])?;
+        return Ok(alone(text, left, over));
+    }
+    let op = reader.cursor.op("p99(latency) < 300ms")?;
+    let right = reader.right(&left)?;
+    let over = reader.over(&[&left, &right])?;
+    finish(text, Sides { left, op, right }, over)
 }
 
-/// Reads the sliding window, if there is one, and makes sure that nothing follows.
-fn over(cursor: &mut Cursor<'_>, metric: &Metric) -> Result<Option<Duration>, Mistake> {
-    const EXAMPLE: &str = "write a window such as `over 10s` there, or nothing";
-    cursor.skip_space();
-    let start = cursor.at;
-    let end = cursor.text.trim_end().len();
-    if start >= end {
-        return Ok(None);
-    }
-    if !cursor.take("over") {
-        let found = &cursor.text[start..end];
-        return Err(Mistake::new(start..end, format!("`{found}` can't follow here"), EXAMPLE));
-    }
-    if matches!(metric, Metric::TimeToSteady | Metric::TimeToDetect) {
-        return Err(Mistake::new(start..end, "a time has no window", "leave the `over` out"));
-    }
-    cursor.skip_space();
-    let at = cursor.at.min(end)..end;
-    match Duration::from_str(&cursor.text[at.clone()]) {
-        Ok(window) if !window.is_zero() => Ok(Some(window)),
-        Ok(_) => Err(Mistake::new(at, "a window can't be empty", EXAMPLE)),
-        Err(_) => Err(Mistake::new(at, "`over` needs a duration such as 10s", EXAMPLE)),
-    }
+/// Reads a part of a check at a time.
+struct Reader<'t> {
+    cursor: Cursor<'t>,
+    terms: usize,
 }
 
-/// Reads what is measured, and the load it is measured on.
-fn metric(
-    cursor: &mut Cursor<'_>,
-    name: &str,
-    at: Range<usize>,
-) -> Result<(Metric, Option<String>), Mistake> {
-    match name {
-        "" => {
-            let hint = "write a function such as `p99(latency)` or `rate(good)`";
-            return Err(Mistake::new(at, "the check measures nothing", hint));
-        }
-        "time_to_steady" => return Ok((Metric::TimeToSteady, None)),
-        "time_to_detect" => return Ok((Metric::TimeToDetect, None)),
-        _ => {}
-    }
-    if cursor.rest().starts_with(')') {
-        let hint = "between `[` and `]`, quote a check that has a comma";
-        return Err(Mistake::new(cursor.at..cursor.at + 1, "this parenthesis was never opened", hint));
-    }
-    let quantile = quantile(name, &at)?;
-    if quantile.is_none() && !FUNCTIONS.contains(&name) {
-        let known: Vec<&str> = FUNCTIONS.iter().chain(&TIMES).copied().collect();
-        let hint = nearest(name, &known)
-            .map_or_else(|| format!("known: {}", list_of(&known)), |near| format!("did you mean `{near}`?"));
-        return Err(Mistake::new(at, format!("unknown function `{name}`"), hint));
-    }
-    let (first, load) = arguments(cursor, name, &at)?;
-    let metric = if let Some(share) = quantile {
-        Metric::Quantile(share, word(&SERIES, "time", &first)?)
-    } else {
-        match name {
-            "mean" => Metric::Mean(word(&SERIES, "time", &first)?),
-            "max" => Metric::Max(word(&SERIES, "time", &first)?),
-            "rate" => Metric::Rate(word(&OUTCOMES, "outcome", &first)?),
-            "count" => Metric::Count(word(&OUTCOMES, "outcome", &first)?),
-            _ => {
-                if let Some((_, at)) = load {
-                    return Err(Mistake::new(
-                        at,
-                        "`slo` takes one name",
-                        "the SLO says which load it is about",
-                    ));
-                }
-                return Ok((Metric::Slo(first.0.to_owned()), None));
-            }
-        }
-    };
-    Ok((metric, load.map(|(name, _)| name.to_owned())))
-}
-
-/// Reads `p99.9` as 0.999; nothing where the name is no quantile at all.
-fn quantile(name: &str, at: &Range<usize>) -> Result<Option<f64>, Mistake> {
-    let Some(digits) = name
-        .strip_prefix('p')
-        .filter(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit() || c == '.'))
-    else {
-        return Ok(None);
-    };
-    // Through text, because 99.9 / 100 is 0.9990000000000001.
-    match format!("{digits}e-2").parse::<f64>() {
-        Ok(share) if share > 0.0 && share < 1.0 => Ok(Some(share)),
-        _ => {
-            let hint = "write a percentile between 0 and 100, such as `p99` or `p99.9`; the longest is `max`";
-            Err(Mistake::new(at.clone(), format!("there is no percentile `{name}`"), hint))
-        }
-    }
-}
-
-/// Reads `(first)` or `(first, load)`.
-fn arguments<'t>(
-    cursor: &mut Cursor<'t>,
-    name: &str,
-    name_at: &Range<usize>,
-) -> Result<(Part<'t>, Option<Part<'t>>), Mistake> {
-    let example = match name {
-        "rate" | "count" => "good",
-        "slo" => "availability",
-        _ => "latency",
-    };
-    let say = format!("write `{name}({example})`");
-    if !cursor.take("(") {
-        return Err(Mistake::new(name_at.clone(), format!("`{name}` of what?"), say));
-    }
-    let opened = cursor.at - 1;
-    let inside = cursor.take_until(|c| c == ')');
-    if !cursor.take(")") {
-        let hint = format!("{say}; between `[` and `]`, quote a check that has a comma");
-        return Err(Mistake::new(opened..opened + 1, "this parenthesis is never closed", hint));
-    }
-    let mut parts = Vec::new();
-    let mut start = inside.1.start;
-    for part in inside.0.split(',') {
-        let lead = part.len() - part.trim_start().len();
-        parts.push((part.trim(), start + lead..start + lead + part.trim().len()));
-        start += part.len() + 1;
-    }
-    match parts.as_slice() {
-        [("", at), ..] => Err(Mistake::new(at.start..at.start + 1, format!("`{name}` of what?"), say)),
-        [first] => Ok((first.clone(), None)),
-        [_, ("", at)] => {
-            Err(Mistake::new(at.start..at.start + 1, "the load's name is missing after the comma", say))
-        }
-        [first, load] => Ok((first.clone(), Some(load.clone()))),
-        _ => Err(Mistake::new(
-            inside.1,
-            format!("`{name}` takes one or two words"),
-            format!("write `{name}({example})` or `{name}({example}, LOAD)`"),
-        )),
-    }
-}
-
-/// Finds one of a few words.
-fn word<T: Copy>(words: &[(&str, T)], what: &str, (text, at): &Part<'_>) -> Result<T, Mistake> {
-    if let Some((_, value)) = words.iter().find(|(word, _)| word == text) {
-        return Ok(*value);
-    }
-    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-    let hint = nearest(text, &known)
-        .map_or_else(|| format!("known: {}", list_of(&known)), |near| format!("did you mean `{near}`?"));
-    Err(Mistake::new(at.clone(), format!("unknown {what} `{text}`"), hint))
-}
-
-/// Reads what `metric` is compared with.
-fn quantity(metric: &Metric, name: &str, (text, at): &Part<'_>) -> Result<Quantity, Mistake> {
-    let wrong = |wanted: String, hint: &str| {
-        let message = if text.is_empty() { wanted } else { format!("{wanted}, found `{text}`") };
-        Err(Mistake::new(at.clone(), message, hint))
-    };
-    match metric {
-        Metric::Quantile(..)
-        | Metric::Mean(_)
-        | Metric::Max(_)
-        | Metric::TimeToSteady
-        | Metric::TimeToDetect => {
-            let of = match metric {
-                Metric::Quantile(_, series) | Metric::Mean(series) | Metric::Max(series) => {
-                    SERIES.iter().find(|(_, known)| known == series).map_or(name, |(word, _)| word)
-                }
-                _ => name,
+impl Reader<'_> {
+    fn sum(&mut self, depth: usize) -> Result<Spot, Mistake> {
+        let mut left = self.product(depth)?;
+        loop {
+            self.cursor.skip_space();
+            let sign = match self.cursor.rest().as_bytes().first() {
+                Some(b'+') => Sign::Plus,
+                Some(b'-') => Sign::Minus,
+                _ => return Ok(left),
             };
-            match Duration::from_str(text) {
-                Ok(limit) => Ok(Quantity::Seconds(limit.as_s())),
-                Err(_) => wrong(
-                    format!("`{of}` needs a duration such as 300ms"),
-                    "write a number with its unit: us, ms, s, m",
-                ),
+            self.cursor.at += 1;
+            left = pair(left, sign, self.product(depth)?);
+        }
+    }
+
+    fn product(&mut self, depth: usize) -> Result<Spot, Mistake> {
+        let mut left = self.primary(depth)?;
+        loop {
+            self.cursor.skip_space();
+            let sign = match self.cursor.rest().as_bytes().first() {
+                Some(b'*') => Sign::Times,
+                Some(b'/') => Sign::Per,
+                _ => return Ok(left),
+            };
+            self.cursor.at += 1;
+            let right = self.primary(depth)?;
+            if sign == Sign::Per && is_zero(&right) {
+                return Err(Mistake::new(right.at, "nothing can be divided by zero", "write another number"));
+            }
+            left = pair(left, sign, right);
+        }
+    }
+
+    fn primary(&mut self, depth: usize) -> Result<Spot, Mistake> {
+        self.cursor.skip_space();
+        let start = self.cursor.at;
+        self.terms += 1;
+        if self.terms > MAX_TERMS || depth > MAX_DEPTH {
+            let at = start..self.cursor.end().max(start);
+            return Err(Mistake::new(at, "this check is too long to be read", "split it into several"));
+        }
+        match self.cursor.rest().chars().next() {
+            Some('(') => self.parenthesis(depth),
+            Some('-') => {
+                self.cursor.at += 1;
+                let Spot { at, tree } = self.primary(depth + 1)?;
+                let at = start..at.end;
+                Ok(match tree {
+                    Tree::Amount(amount) => Spot { at, tree: Tree::Amount(negative(amount)) },
+                    tree => {
+                        let minus = Tree::Amount(Quantity::Number(-1.0));
+                        let minus = Spot { at: start..start + 1, tree: minus };
+                        let right = Spot { at: at.clone(), tree };
+                        Spot { at, tree: Tree::Pair(Box::new(minus), Sign::Times, Box::new(right)) }
+                    }
+                })
+            }
+            Some(c) if c.is_ascii_digit() || c == '.' => self.amount(),
+            _ => {
+                let raw = figure(&mut self.cursor, depth)?;
+                Ok(Spot { at: start..self.cursor.at, tree: Tree::Figure(raw) })
             }
         }
-        Metric::Rate(_) => {
-            if let Ok(share) = Ratio::from_str(text) {
-                return Ok(Quantity::Share(share.get()));
-            }
-            if let Ok(rate) = Rate::from_str(text) {
-                return Ok(Quantity::PerSecond(rate.as_per_s()));
-            }
-            wrong(
-                format!("`{name}` compares with a percentage or a rate"),
-                "write `99.9%` for a share, or `500/s` for a rate",
-            )
+    }
+
+    fn parenthesis(&mut self, depth: usize) -> Result<Spot, Mistake> {
+        let start = self.cursor.at;
+        self.cursor.at += 1;
+        let inner = self.sum(depth + 1)?;
+        self.cursor.skip_space();
+        if !self.cursor.take(")") {
+            let hint = "write `)` behind what belongs together";
+            return Err(Mistake::new(start..start + 1, "this parenthesis is never closed", hint));
         }
-        Metric::Count(_) => match text.replace('_', "").parse::<u64>() {
-            Ok(count) => Ok(Quantity::Events(count as f64)),
-            Err(_) => wrong(
-                format!("`{name}` compares with a whole number"),
-                "write a number of requests such as `0`",
-            ),
-        },
-        Metric::Slo(_) => Ok(Quantity::Objective),
+        Ok(Spot { at: start..self.cursor.at, tree: inner.tree })
+    }
+
+    /// `300ms`, `99.9%`, `500/s`, `3`.
+    fn amount(&mut self) -> Result<Spot, Mistake> {
+        let (word, mut at) = self.cursor.take_until(ends_word);
+        if let Some(len) = per_unit(self.cursor.rest()) {
+            self.cursor.at += len;
+            at.end = self.cursor.at;
+        }
+        let text = &self.cursor.text[at.clone()];
+        let digits = |text: &str| text.chars().all(|c| c.is_ascii_digit() || c == '.' || c == '_');
+        let number = |text: &str| text.replace('_', "").parse::<f64>().ok().filter(|_| digits(text));
+        let amount = if text.len() > word.len() {
+            Rate::from_str(text).ok().map(|rate| Quantity::PerSecond(rate.as_per_s()))
+        } else if let Some(percent) = word.strip_suffix('%') {
+            // The point is moved in the text, because 99.9 / 100 is 0.9990000000000001.
+            let share = format!("{}e-2", percent.replace('_', "")).parse().ok();
+            share.filter(|_| digits(percent)).map(Quantity::Share)
+        } else if let Some(number) = number(word) {
+            Some(Quantity::Number(number))
+        } else {
+            Duration::from_str(word).ok().map(|time| Quantity::Seconds(time.as_s()))
+        };
+        let Some(amount) = amount else {
+            let hint = "write a number with its unit, such as `300ms`, `99.9%`, `500/s` or `3`";
+            return Err(Mistake::new(at.clone(), format!("`{text}` is no quantity"), hint));
+        };
+        Ok(Spot { at, tree: Tree::Amount(amount) })
+    }
+
+    /// The right side; a word that is no value is answered with what the left side needs.
+    fn right(&mut self, left: &Spot) -> Result<Spot, Mistake> {
+        self.cursor.skip_space();
+        let begins = |c: char| c.is_ascii_digit() || "(-.".contains(c);
+        let rest = self.cursor.rest();
+        let (word, _) = Cursor { text: rest, at: 0 }.take_until(ends_word);
+        let called = rest[word.len()..].trim_start().starts_with('(');
+        if rest.starts_with(begins) || (called && !word.is_empty()) || is_outturn(word) {
+            return self.sum(0);
+        }
+        let (found, at) = self.cursor.value("over");
+        let found = if word == "over" { "" } else { found };
+        Err(needs(left, self.cursor.text, found, at.start..at.start + found.len()))
+    }
+
+    /// Reads the sliding window, if there is one, and makes sure that nothing follows.
+    fn over(&mut self, sides: &[&Spot]) -> Result<Option<Duration>, Mistake> {
+        const EXAMPLE: &str = "write a window such as `over 10s` there, or nothing";
+        let cursor = &mut self.cursor;
+        cursor.skip_space();
+        let (start, end) = (cursor.at, cursor.end());
+        if start >= end {
+            return Ok(None);
+        }
+        if cursor.rest().starts_with(')') {
+            let hint = "between `[` and `]`, quote a check that has a comma";
+            return Err(Mistake::new(start..start + 1, "this parenthesis was never opened", hint));
+        }
+        if !cursor.take("over") {
+            let found = &cursor.text[start..end];
+            return Err(Mistake::new(start..end, format!("`{found}` can't follow here"), EXAMPLE));
+        }
+        if sides
+            .iter()
+            .any(|side| any(side, &|raw| matches!(raw.measures, Measures::Fixed(Metric::Outturn(_)))))
+        {
+            return Err(Mistake::new(
+                start..end,
+                "a figure of the whole run has no window",
+                "leave the `over` out",
+            ));
+        }
+        cursor.skip_space();
+        let at = cursor.at.min(end)..end;
+        match Duration::from_str(&cursor.text[at.clone()]) {
+            Ok(window) if !window.is_zero() => Ok(Some(window)),
+            Ok(_) => Err(Mistake::new(at, "a window can't be empty", EXAMPLE)),
+            Err(_) => Err(Mistake::new(at, "`over` needs a duration such as 10s", EXAMPLE)),
+        }
+    }
+}
+
+/// How long `/s`, `/m` or `/h` is, if that comes next.
+fn per_unit(rest: &str) -> Option<usize> {
+    let unit = rest.trim_start().strip_prefix('/')?.trim_start();
+    let mut letters = unit.chars();
+    let known = matches!(letters.next(), Some('s' | 'm' | 'h'));
+    let ends = letters.next().is_none_or(|c| !c.is_alphanumeric() && !"_.(".contains(c));
+    (known && ends).then(|| rest.len() - unit.len() + 1)
+}
+
+fn pair(left: Spot, sign: Sign, right: Spot) -> Spot {
+    let at = left.at.start..right.at.end;
+    Spot { at, tree: Tree::Pair(Box::new(left), sign, Box::new(right)) }
+}
+
+pub(super) fn is_zero(spot: &Spot) -> bool {
+    matches!(
+        spot.tree,
+        Tree::Amount(
+            Quantity::Number(0.0) | Quantity::Seconds(0.0) | Quantity::Share(0.0) | Quantity::PerSecond(0.0)
+        )
+    )
+}
+
+const fn negative(amount: Quantity) -> Quantity {
+    match amount {
+        Quantity::Seconds(value) => Quantity::Seconds(-value),
+        Quantity::Share(value) => Quantity::Share(-value),
+        Quantity::PerSecond(value) => Quantity::PerSecond(-value),
+        Quantity::Events(value) => Quantity::Events(-value),
+        Quantity::Number(value) => Quantity::Number(-value),
+        Quantity::Objective => Quantity::Objective,
+    }
+}
+
+/// True if a figure of this part is such a one.
+pub(super) fn any(spot: &Spot, is: &dyn Fn(&Raw) -> bool) -> bool {
+    match &spot.tree {
+        Tree::Amount(_) => false,
+        Tree::Figure(raw) => is(raw),
+        Tree::Pair(left, _, right) => any(left, is) || any(right, is),
     }
 }

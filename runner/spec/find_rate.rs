@@ -2,12 +2,12 @@
 //!
 //! The search itself is in `slo/search.rs`. Start at [`FindRate`].
 
+use super::Phase;
 use super::check::Checker;
 use super::check_arrivals::MAX_RATE_PER_S;
 use super::decode::Located;
 use super::expr::Check;
 use super::shape::Shape;
-use super::{Phase, Slo};
 use crate::error::Span;
 use crate::record;
 use crate::slo::search::Search;
@@ -109,12 +109,10 @@ impl Checker<'_> {
             let message = "a trial is measured as a whole, over `hold_for`";
             self.add(check.span, message, "leave out `over …`");
         }
-        let slo_load = |slo: &Slo| slo.load.value.clone();
-        let other = check.load.clone().or_else(|| match &check.metric {
-            super::expr::Metric::Slo(name) => self.experiment.slos.get(name).map(slo_load),
-            _ => None,
-        });
-        if let Some(other) = other.filter(|other| other != load) {
+        let slos = &self.experiment.slos;
+        let other =
+            check.figures().into_iter().filter_map(|figure| figure.load(slos)).find(|name| *name != load);
+        if let Some(other) = other.map(str::to_owned) {
             let message = format!("this measures `{other}`, and the search is for a rate of `{load}`");
             self.add(check.span, message, "measure the load that is searched");
         }

@@ -2,7 +2,7 @@
 
 mod mistakes;
 
-use super::expr::{Metric, Op, Outcome, Quantity, Series, Term};
+use super::expr::{Check, Expr, Metric, Op, Outcome, Quantity, Series, Term};
 use super::*;
 use crate::units::{Duration, Rate};
 
@@ -73,14 +73,19 @@ fn the_example_of_the_reference_reads_as_written() {
     assert_eq!(experiment.slos.get("availability").unwrap().good.terms, [Term::Status(Op::Lt, 500)]);
     assert_eq!(experiment.slos.get("fast").unwrap().good.terms, [Term::Latency(Op::Lt, 300_000_000)]);
     let Steady::Check(first) = &experiment.steady_state[0] else { panic!("a check") };
-    assert_eq!(first.metric, Metric::Rate(Outcome::Good));
-    assert_eq!(first.threshold, Quantity::Share(0.999));
+    assert_eq!(lone(first), &Metric::Share(Outcome::Good));
+    assert_eq!(first.right, Expr::Amount(Quantity::Share(0.999)));
     assert_eq!(first.over, Some(Duration::from_s(10)));
     assert_eq!(experiment.phases.names().collect::<Vec<_>>(), ["baseline", "slow-api", "recover"]);
     assert_eq!(experiment.phases.get("recover").unwrap().longest(), Duration::from_s(30));
     let expected = experiment.expect.get("slow-api").unwrap();
-    assert_eq!(expected[0].metric, Metric::Quantile(0.99, Series::Latency));
-    assert_eq!(expected[1].metric, Metric::Slo("availability".into()));
+    assert_eq!(lone(&expected[0]), &Metric::Quantile(0.99, Series::Latency));
+    assert_eq!(expected[1].slo(), Some("availability"));
+}
+
+/// What a check with one figure measures.
+fn lone(check: &Check) -> &Metric {
+    &check.lone().expect("one figure").metric
 }
 
 /// The example with pieces of it replaced.
@@ -193,6 +198,35 @@ fn values_keep_the_text_they_were_written_as() {
 }
 
 #[test]
+fn figures_of_phases_and_requests_are_put_together() {
+    let text = changed(&[
+        (
+            "[ p99(latency) < 400ms, slo(availability) ]",
+            "\n    - p99(latency) < 2 * p99(latency, baseline)\n    - rate(good, baseline) - rate(good) < 1%\n    \
+             - p99.95(latency, request=\"GET /cart\") / p50(latency, shoppers, baseline) < 10\n    \
+             - throughput(good) > 90% * throughput(good, phase=baseline) over 5s\n    \
+             - (max(latency) - min(latency)) / 2 < 1s\n    - time_in_violation(fast) < 5s\n    \
+             - budget_spent_by_time(availability) < 10%\n    - harmed <= 100\n",
+        ),
+        (
+            "limits:",
+            "thresholds: { http_req_duration: ['p(95)<200', { threshold: p(99)<900, abortOnFail: true }] }\nlimits:",
+        ),
+    ]);
+    let experiment = read(&text);
+    let checks = experiment.expect.get("slow-api").unwrap();
+    let units: Vec<_> = checks.iter().map(|check| check.unit.words()).collect();
+    assert_eq!(checks.len(), 8);
+    assert_eq!(units[0], "a duration");
+    assert_eq!(units[1], "a percentage");
+    assert_eq!(units[2], "a plain number");
+    assert_eq!(units[3], "a rate (so many a second)");
+    assert_eq!(experiment.thresholds.get("http_req_duration").unwrap().len(), 2);
+    let saved = serde_json::to_string(&experiment).unwrap();
+    assert_eq!(serde_json::from_str::<Experiment>(&saved).unwrap(), experiment);
+}
+
+#[test]
 fn fields_with_nothing_behind_them_are_left_out() {
     let text = changed(&[
         ("abort: [ rate(good) < 80% over 3s ]", "abort:\n#  - rate(good) < 80%"),
@@ -255,10 +289,10 @@ mod hostile {
             let check: expr::Check = text.parse().unwrap();
             prop_assert_eq!(check.to_string(), text);
             prop_assert_eq!(check.over, Some(Duration::from_s(over)));
-            prop_assert_eq!(check.load.as_deref(), Some("my load"));
-            prop_assert_eq!(check.threshold, Quantity::Seconds(Duration::from_ms(ms).as_s()));
-            let Metric::Quantile(q, Series::Latency) = check.metric else { panic!("a quantile") };
-            prop_assert_eq!(q, f64::from(share) / 1000.0);
+            prop_assert_eq!(check.figures()[0].names[0].text.as_str(), "my load");
+            prop_assert_eq!(&check.right, &Expr::Amount(Quantity::Seconds(Duration::from_ms(ms).as_s())));
+            let Metric::Quantile(q, Series::Latency) = lone(&check) else { panic!("a quantile") };
+            prop_assert_eq!(*q, f64::from(share) / 1000.0);
         }
 
         /// A set of status codes holds the same codes after printing and reading.

@@ -49,12 +49,16 @@ record! {
     }
 }
 
+impl Tls {
+    /// The files that it names, to be looked for beside the experiment.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = &mut Located<String>> {
+        [&mut self.ca, &mut self.cert, &mut self.key].into_iter().flatten()
+    }
+}
+
 impl super::Load {
     /// The files that the load names, to be looked for beside the experiment.
     pub fn files_mut(&mut self) -> impl Iterator<Item = &mut Located<String>> {
-        self.tls
-            .iter_mut()
-            .flat_map(|Located { value: tls, .. }| [&mut tls.ca, &mut tls.cert, &mut tls.key])
-            .flatten()
+        self.tls.iter_mut().flat_map(|tls| tls.value.files_mut())
     }
 }

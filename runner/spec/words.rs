@@ -85,6 +85,9 @@ record! {
         pub eject_for: Duration = Duration::from_s(5),
         /// How long the store takes to answer.
         pub store_delay: Duration = Duration::from_ms(1),
+        /// The store writes each order to a file in `/dev/shm` before it answers, by a thread made for the purpose, as
+        /// old programs do: then it needs room on that disk, and room for threads.
+        pub durable: bool = false,
     }
 }
 

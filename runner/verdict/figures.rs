@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use super::timeline::{StepFate, Timeline};
 use super::{
     Confidence, FaultReport, FaultTarget, GeneratorReport, Interval, LoadReport, PartReport, Percentiles,
+    ShareInterval,
 };
 use crate::event::Evidence;
 use crate::load::censoring::{self, Cut};
 use crate::load::record::{Hist, Outcome, Stats};
 use crate::plan::FaultPlan;
+use crate::slo;
 use crate::statistics::quantile_ranks;
 use crate::units::NS_PER_S;
 
@@ -43,18 +45,28 @@ fn ms(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
 
-/// Where the percentiles of what the requests are a sample of lie, with 95% confidence. Requests cut off
-/// are longer than those that ended.
+/// Between which times, in nanoseconds, a quantile of what the requests are a sample of lies with 95% confidence.
+/// Requests cut off are longer than those that ended. Nothing where so few can't bound it.
+pub(super) fn quantile_interval(ended: &Hist, cut_off: u64, quantile: f64) -> (Option<u64>, Option<u64>) {
+    if quantile <= 0.0 || quantile >= 1.0 {
+        // No sample bounds the ends of what it was drawn from.
+        return (None, None);
+    }
+    let ranks = quantile_ranks(ended.count() + cut_off, quantile, CONFIDENCE);
+    let at = |rank: Option<u64>| {
+        rank.filter(|rank| *rank <= ended.count()).and_then(|rank| censoring::at_rank(ended, rank))
+    };
+    // A histogram says a value's bucket: its lower end below, its upper end above.
+    let open = ended.open();
+    (at(ranks.low).map(|ns| open.lowest_equivalent(ns)), at(ranks.high))
+}
+
+/// Where the percentiles of what the requests are a sample of lie, with 95% confidence.
 fn confidence(ended: &Hist, cut_off: u64) -> Option<Confidence> {
     let n = ended.count() + cut_off;
     let interval = |quantile| {
-        let ranks = quantile_ranks(n, quantile, CONFIDENCE);
-        let at = |rank: Option<u64>| {
-            rank.filter(|rank| *rank <= ended.count()).and_then(|rank| censoring::at_rank(ended, rank))
-        };
-        // A histogram says a value's bucket: its lower end below, its upper end above.
-        let open = ended.open();
-        Interval { low: at(ranks.low).map(|ns| ms(open.lowest_equivalent(ns))), high: at(ranks.high).map(ms) }
+        let (low, high) = quantile_interval(ended, cut_off, quantile);
+        Interval { low: low.map(ms), high: high.map(ms) }
     };
     (n > 0).then(|| Confidence {
         p50: interval(0.5),
@@ -76,7 +88,11 @@ pub(super) fn load_report(stats: &Stats, seconds: f64, examples: &BTreeMap<Strin
     let (latency_ms, latency_at_least) = censored_percentiles(&stats.latency, cut).unzip();
     let mut requests: BTreeMap<String, BTreeMap<Outcome, PartReport>> = BTreeMap::new();
     for (request, outcome, hist) in stats.parts() {
-        let part = PartReport { count: hist.count(), latency_ms: percentiles(hist) };
+        let part = PartReport {
+            count: hist.count(),
+            latency_ms: percentiles(hist),
+            latency_confidence_ms: confidence(hist, 0),
+        };
         requests.entry(request.to_owned()).or_default().insert(outcome, part);
     }
     LoadReport {
@@ -88,14 +104,21 @@ pub(super) fn load_report(stats: &Stats, seconds: f64, examples: &BTreeMap<Strin
         dropped: boxes.dropped,
         cut_off: boxes.cut_off,
         rate_per_s: (seconds > 0.0).then(|| boxes.scheduled() as f64 / seconds),
+        good_ratio: (boxes.known() > 0).then(|| boxes.good as f64 / boxes.known() as f64),
+        good_ratio_confidence: share_interval(boxes.good, boxes.known()),
         latency_ms,
         latency_at_least: latency_at_least.unwrap_or_default(),
         latency_confidence_ms: confidence(&stats.latency, boxes.cut_off),
         service_ms: percentiles(&stats.service),
+        service_confidence_ms: confidence(&stats.service, 0),
         send_lag_ms: percentiles(&stats.send_lag),
+        send_lag_confidence_ms: confidence(&stats.send_lag, 0),
         first_byte_ms: percentiles(&stats.first_byte),
+        first_byte_confidence_ms: confidence(&stats.first_byte, 0),
         connect_ms: percentiles(&stats.connect),
+        connect_confidence_ms: confidence(&stats.connect, 0),
         tls_ms: percentiles(&stats.tls),
+        tls_confidence_ms: confidence(&stats.tls, 0),
         cut_off_age_ms: percentiles(&stats.censored),
         requests,
         statuses: stats.statuses.clone(),
@@ -108,12 +131,18 @@ pub(super) fn load_report(stats: &Stats, seconds: f64, examples: &BTreeMap<Strin
     }
 }
 
+/// Where the share of `met` of `n` lies with 95% confidence.
+pub(super) fn share_interval(met: u64, n: u64) -> Option<ShareInterval> {
+    slo::share_interval(met, n).map(|(low, high)| ShareInterval { low, high })
+}
+
 pub(super) fn generator_report(line: &Timeline<'_>) -> Option<GeneratorReport> {
     let generator = line.generator?;
     let mut lag = Hist::default();
     line.intervals.iter().for_each(|interval| lag.merge(&interval.stats.send_lag));
     Some(GeneratorReport {
         send_lag_ms: percentiles(&lag),
+        send_lag_confidence_ms: confidence(&lag, 0),
         cpu_ratio: generator.cpu_ratio,
         saturated: generator.saturated,
         watch: generator.watch.clone(),

@@ -5,10 +5,23 @@
 //! form is report.json, whose schema `chaos schema report` prints.
 
 mod adhoc;
+mod baseline;
 mod capacity;
+mod conduct;
+mod exhibit;
+mod faults;
 mod figures;
 mod judge;
+mod measure;
+mod objectives;
+mod outturn;
+mod phases;
+mod probes;
+mod searches;
+mod sentence;
+mod slices;
 mod sliding;
+mod steadiness;
 mod timeline;
 
 pub use adhoc::{judge_load, load_reports};
@@ -59,6 +72,9 @@ pub struct Judgement {
     pub faults: Vec<FaultReport>,
     /// How long things took.
     pub timings: Timings,
+    /// What it came to for those who use the system.
+    #[serde(default)]
+    pub harm: Harm,
     /// How well the generator did its own job; null without load.
     pub generator: Option<GeneratorReport>,
     /// The highest rates that held, of each phase that searched one; may be empty.
@@ -146,7 +162,7 @@ impl Verdict {
 }
 
 /// One reason for a verdict other than `held`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// The check that failed, or what went wrong.
     pub check: String,
@@ -158,10 +174,36 @@ pub struct Reason {
     pub threshold: Option<String>,
     /// When, in seconds since the run's start; null where no instant applies.
     pub at_s: Option<f64>,
+    /// What it rests on; empty only where there was nothing to measure.
+    #[serde(default)]
+    pub evidence: Vec<Exhibit>,
+}
+
+/// What a value rests on: what was counted or timed, how much of it, when, and how sure it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Exhibit {
+    /// The figure as the check has it: `p99(latency, baseline)`.
+    pub figure: String,
+    /// Its value with its unit; null: no data.
+    pub value: Option<String>,
+    /// The lower end of its 95% confidence interval, with its unit; null where there is none.
+    pub low: Option<String>,
+    /// The upper end; null where there is none, or so few can't bound it.
+    pub high: Option<String>,
+    /// How many requests, or time slices, it is of; null where it is no sum over any.
+    pub n: Option<u64>,
+    /// What it was read from: which histogram, count or event, of which load.
+    pub source: String,
+    /// From when on it was measured, in seconds since the run's start; null where it is of one instant.
+    pub from_s: Option<f64>,
+    /// Until when; null where no instant applies.
+    pub to_s: Option<f64>,
+    /// How many of the journal's entries it adds up; null where that is not counted.
+    pub entries: Option<u64>,
 }
 
 /// One check and what it came to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Checked {
     /// The check's text.
     pub check: String,
@@ -173,6 +215,9 @@ pub struct Checked {
     pub threshold: String,
     /// Did it hold? null: no data.
     pub holds: Option<bool>,
+    /// What it rests on, one for each of its figures; empty for what is no check of figures.
+    #[serde(default)]
+    pub evidence: Vec<Exhibit>,
 }
 
 /// A phase that took place.
@@ -207,6 +252,12 @@ pub struct LoadReport {
     pub cut_off: u64,
     /// Scheduled arrivals a second; null for a phase of no length.
     pub rate_per_s: Option<f64>,
+    /// The share of requests whose end is known that ended well, 0 to 1; null without any.
+    #[serde(default)]
+    pub good_ratio: Option<f64>,
+    /// Where that share lies with 95% confidence (Clopper and Pearson), if one request tells nothing of the next.
+    #[serde(default)]
+    pub good_ratio_confidence: Option<ShareInterval>,
     /// From the intended instant to the end, requests cut off taken for longer than any that ended; null if
     /// nothing was sent.
     pub latency_ms: Option<Percentiles>,
@@ -219,17 +270,32 @@ pub struct LoadReport {
     pub latency_confidence_ms: Option<Confidence>,
     /// From sending to the end; null if nothing ended.
     pub service_ms: Option<Percentiles>,
+    /// Where those percentiles lie with 95% confidence; null as they are.
+    #[serde(default)]
+    pub service_confidence_ms: Option<Confidence>,
     /// From the intended instant to sending; null if nothing was sent.
     pub send_lag_ms: Option<Percentiles>,
+    /// Where those percentiles lie with 95% confidence; null as they are.
+    #[serde(default)]
+    pub send_lag_confidence_ms: Option<Confidence>,
     /// From the intended instant to the first byte of the answer; null if nothing was answered.
     #[serde(default)]
     pub first_byte_ms: Option<Percentiles>,
+    /// Where those percentiles lie with 95% confidence; null as they are.
+    #[serde(default)]
+    pub first_byte_confidence_ms: Option<Confidence>,
     /// How long connecting took; null if no connection was opened.
     #[serde(default)]
     pub connect_ms: Option<Percentiles>,
+    /// Where those percentiles lie with 95% confidence; null as they are.
+    #[serde(default)]
+    pub connect_confidence_ms: Option<Confidence>,
     /// How long TLS handshakes took; null without any.
     #[serde(default)]
     pub tls_ms: Option<Percentiles>,
+    /// Where those percentiles lie with 95% confidence; null as they are.
+    #[serde(default)]
+    pub tls_confidence_ms: Option<Confidence>,
     /// How long requests cut off had been under way, from the intended instant; null if there were none.
     #[serde(default)]
     pub cut_off_age_ms: Option<Percentiles>,
@@ -252,6 +318,9 @@ pub struct PartReport {
     pub count: u64,
     /// How long they took, from the intended instant.
     pub latency_ms: Option<Percentiles>,
+    /// Where those percentiles lie with 95% confidence; null as they are.
+    #[serde(default)]
+    pub latency_confidence_ms: Option<Confidence>,
 }
 
 /// Confidence intervals of percentiles in milliseconds.
@@ -295,6 +364,26 @@ pub struct Percentiles {
     pub max: f64,
 }
 
+/// A confidence interval of a share, 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ShareInterval {
+    /// Its lower end.
+    pub low: f64,
+    /// Its upper end.
+    pub high: f64,
+}
+
+/// What an SLO counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SloMethod {
+    /// Requests: each is good or is not.
+    #[default]
+    Events,
+    /// Time: each slice of it is good or is not.
+    TimeSlices,
+}
+
 /// An SLO over the whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SloReport {
@@ -302,15 +391,52 @@ pub struct SloReport {
     pub name: String,
     /// The share that must be good, 0 to 1.
     pub objective: f64,
-    /// The share that was; null: no data.
+    /// What it counts: requests, or slices of time.
+    #[serde(default)]
+    pub method: SloMethod,
+    /// The share of them that was; null: no data.
     pub good_ratio: Option<f64>,
+    /// Where that share lies with 95% confidence, if one tells nothing of the next; null: no data.
+    #[serde(default)]
+    pub good_ratio_confidence: Option<ShareInterval>,
     /// The share of the window's error budget that the run's bad events spent, at the run's own rate of
     /// events over the whole window (budget by events); null: no data.
     pub budget_spent_ratio: Option<f64>,
-    /// Bad ratio over allowed bad ratio; null: no data.
+    /// The share of the window's error budget that the time spent in which the SLO was broken, against how long it
+    /// may be broken in a whole window (budget by time); null: no data.
+    #[serde(default)]
+    pub budget_spent_by_time_ratio: Option<f64>,
+    /// How long it was broken, in seconds: its bad slices, or the seconds in which fewer requests were good than the
+    /// objective asks for; null: no data.
+    #[serde(default)]
+    pub violation_s: Option<f64>,
+    /// Bad ratio of requests over allowed bad ratio; null: no data.
     pub burn_rate: Option<f64>,
     /// Was the objective met? null: no data.
     pub held: Option<bool>,
+    /// Its alerts and when they fired; may be empty.
+    #[serde(default)]
+    pub alerts: Vec<AlertReport>,
+}
+
+/// An alert on a burn rate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AlertReport {
+    /// The alert in words: `burn rate 14.4 over 1h and 5m`.
+    pub alert: String,
+    /// Each time that it fired; empty if it never did.
+    pub fired: Vec<Firing>,
+}
+
+/// A time that an alert fired.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Firing {
+    /// From when on, in seconds since the run's start.
+    pub from_s: f64,
+    /// Until when; null: until the run's end.
+    pub to_s: Option<f64>,
+    /// The burn rate over the long window when it began to.
+    pub burn: f64,
 }
 
 /// A fault, asked and got.
@@ -346,10 +472,33 @@ pub struct FaultTarget {
 /// How long things took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Timings {
+    /// From the first onset to the end of the first second (or time slice) in which an SLO was broken; null if none
+    /// was.
+    #[serde(default)]
+    pub time_to_breach_s: Option<f64>,
     /// From the first onset until a guard fired or the steady state was seen broken; null if neither was.
     pub time_to_detect_s: Option<f64>,
+    /// From the first onset until a guard ended the run; null if none did.
+    #[serde(default)]
+    pub time_to_abort_s: Option<f64>,
+    /// From when the first undo of a phase's faults was asked for until the last of them was measured, of the phase in
+    /// which that took longest; null if nothing was undone.
+    #[serde(default)]
+    pub time_to_heal_s: Option<f64>,
     /// From the last undo until the steady state held; null if it did not.
     pub time_to_steady_s: Option<f64>,
+    /// Seconds since the first onset in which some SLO was broken; null without an SLO or an onset.
+    #[serde(default)]
+    pub time_in_violation_s: Option<f64>,
+}
+
+/// What a run came to for those who use the system, from the first onset on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Harm {
+    /// Requests that did not end well (bad, timed out, failed or dropped); null without load or onset.
+    pub requests_harmed: Option<u64>,
+    /// The largest share of a searched rate that a fault took, 0 to 1; null where none was compared.
+    pub capacity_lost_ratio: Option<f64>,
 }
 
 /// How well the generator did its own job.
@@ -357,6 +506,9 @@ pub struct Timings {
 pub struct GeneratorReport {
     /// From intended instant to sending, over the whole run; null if nothing was sent.
     pub send_lag_ms: Option<Percentiles>,
+    /// Where those percentiles lie with 95% confidence; null as they are.
+    #[serde(default)]
+    pub send_lag_confidence_ms: Option<Confidence>,
     /// CPU time over wall time and allowed cores; null if not known.
     pub cpu_ratio: Option<f64>,
     /// True if it could not keep its schedule well enough for the figures to mean anything.

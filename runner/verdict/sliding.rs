@@ -4,70 +4,92 @@
 //! added can be taken away again. Merging each window anew would cost an hour-long run its length times the
 //! window's.
 
-use super::timeline::Interval;
+use std::borrow::Cow;
+
 use crate::event::Measured;
 use crate::load::record::Stats;
 
-/// A window over a load's intervals, sorted by start, that only moves forward.
+/// What was measured in one interval, as far as a figure is about it.
+pub(super) struct Piece<'i> {
+    pub from_ns: u64,
+    pub to_ns: u64,
+    pub stats: Cow<'i, Stats>,
+}
+
+impl<'i> Piece<'i> {
+    /// All of an interval.
+    pub const fn whole(from_ns: u64, to_ns: u64, stats: &'i Stats) -> Self {
+        Self { from_ns, to_ns, stats: Cow::Borrowed(stats) }
+    }
+
+    /// What was taken out of an interval.
+    pub const fn part(from_ns: u64, to_ns: u64, stats: Stats) -> Self {
+        Self { from_ns, to_ns, stats: Cow::Owned(stats) }
+    }
+}
+
+/// A window over a figure's pieces, sorted by start, that only moves forward.
 struct Sliding<'i> {
-    intervals: &'i [&'i Interval<'i>],
-    /// Of `intervals[first..last]`.
+    pieces: &'i [Piece<'i>],
+    /// Of `pieces[first..last]`.
     stats: Stats,
     first: usize,
     last: usize,
 }
 
 impl<'i> Sliding<'i> {
-    fn new(intervals: &'i [&'i Interval<'i>]) -> Self {
-        Self { intervals, stats: Stats::default(), first: 0, last: 0 }
+    fn new(pieces: &'i [Piece<'i>]) -> Self {
+        Self { pieces, stats: Stats::default(), first: 0, last: 0 }
     }
 
-    /// Moves on to `first..last`, neither of which is before where it was.
-    fn advance(&mut self, first: usize, last: usize) {
-        for interval in &self.intervals[self.first..first.min(self.last)] {
-            self.stats.take_away(interval.stats);
+    /// Moves on to what begins between two instants, neither of which is before where it was.
+    fn advance(&mut self, from_ns: u64, to_ns: u64) {
+        let first = self.pieces.partition_point(|piece| piece.from_ns < from_ns);
+        let last = self.pieces.partition_point(|piece| piece.from_ns < to_ns);
+        for piece in &self.pieces[self.first..first.min(self.last)] {
+            self.stats.take_away(&piece.stats);
         }
-        for interval in &self.intervals[first.max(self.last)..last] {
-            self.stats.merge_total(interval.stats);
+        for piece in &self.pieces[first.max(self.last)..last] {
+            self.stats.merge_total(&piece.stats);
         }
         (self.first, self.last) = (first, last);
     }
 
     /// How long the window is, in seconds: whole intervals may cover a little more than was asked for.
     fn seconds(&self) -> f64 {
-        let window = &self.intervals[self.first..self.last];
-        let from_ns = window.iter().map(|interval| interval.from_ns).min().unwrap_or(0);
-        let to_ns = window.iter().map(|interval| interval.to_ns).max().unwrap_or(0);
+        let window = &self.pieces[self.first..self.last];
+        let from_ns = window.iter().map(|piece| piece.from_ns).min().unwrap_or(0);
+        let to_ns = window.iter().map(|piece| piece.to_ns).max().unwrap_or(0);
         (to_ns - from_ns) as f64 / 1e9
     }
 }
 
 /// The first sliding window of `over_ns` that does not hold, else the last one, and the instant of its end.
-/// Windows start where intervals, which are sorted by start, do, and end by `to_ns`. `measure` is given what
-/// a window's intervals add up to and its seconds; nothing and 0 where there is no window.
+/// Windows start where pieces, which are sorted by start in each list, do, and end by `to_ns`. `measure` is given
+/// what each list's window adds up to and its seconds; nothing and 0 where there is no window.
 pub(super) fn worst_window(
-    intervals: &[&Interval<'_>],
+    lists: &[&[Piece<'_>]],
     over_ns: u64,
     to_ns: u64,
-    measure: impl Fn(&Stats, f64) -> Measured,
+    measure: impl Fn(&[(&Stats, f64)]) -> Measured,
 ) -> (Measured, u64) {
     let mut answer = None;
-    let mut starts: Vec<_> = intervals.iter().map(|interval| interval.from_ns).collect();
+    let mut starts: Vec<_> = lists.iter().flat_map(|list| list.iter().map(|piece| piece.from_ns)).collect();
+    starts.sort_unstable();
     starts.dedup();
-    let mut window = Sliding::new(intervals);
+    let mut windows: Vec<Sliding<'_>> = lists.iter().map(|list| Sliding::new(list)).collect();
     for start in starts.into_iter().filter(|start| start + over_ns <= to_ns) {
-        window.advance(
-            intervals.partition_point(|interval| interval.from_ns < start),
-            intervals.partition_point(|interval| interval.from_ns < start + over_ns),
-        );
-        let measured = measure(&window.stats, window.seconds());
+        windows.iter_mut().for_each(|window| window.advance(start, start + over_ns));
+        let seen: Vec<_> = windows.iter().map(|window| (&window.stats, window.seconds())).collect();
+        let measured = measure(&seen);
         let failed = measured.holds == Some(false);
         answer = Some((measured, start + over_ns));
         if failed {
             break;
         }
     }
-    answer.unwrap_or_else(|| (measure(&Stats::default(), 0.0), to_ns))
+    let nothing = Stats::default();
+    answer.unwrap_or_else(|| (measure(&vec![(&nothing, 0.0); lists.len()]), to_ns))
 }
 
 #[cfg(test)]
@@ -81,7 +103,7 @@ mod tests {
 
     /// The same, merging every window anew.
     fn obvious(
-        intervals: &[&Interval<'_>],
+        intervals: &[Piece<'_>],
         over_ns: u64,
         to_ns: u64,
         measure: impl Fn(&Stats, f64) -> Measured,
@@ -95,7 +117,7 @@ mod tests {
             let mut stats = Stats::default();
             let mut covered_ns = start;
             for interval in intervals.iter().filter(|one| (start..end_ns).contains(&one.from_ns)) {
-                stats.merge_total(interval.stats);
+                stats.merge_total(&interval.stats);
                 covered_ns = covered_ns.max(interval.to_ns);
             }
             let measured = measure(&stats, (covered_ns - start) as f64 / 1e9);
@@ -143,14 +165,8 @@ mod tests {
                 .collect();
             let intervals: Vec<_> = all
                 .iter()
-                .map(|(from_s, to_s, stats)| Interval {
-                    load: "a",
-                    from_ns: from_s * 1_000_000_000,
-                    to_ns: to_s * 1_000_000_000,
-                    stats,
-                })
+                .map(|(from_s, to_s, stats)| Piece::whole(from_s * 1_000_000_000, to_s * 1_000_000_000, stats))
                 .collect();
-            let intervals: Vec<_> = intervals.iter().collect();
             for text in [
                 format!("p90(latency) < {bound_ms}ms"),
                 format!("max(latency) < {bound_ms}ms"),
@@ -170,7 +186,8 @@ mod tests {
                 };
                 let over_ns = over_s * 1_000_000_000;
                 let to_ns = (from_s + 2) * 1_000_000_000;
-                let sliding = worst_window(&intervals, over_ns, to_ns, measure);
+                let sliding =
+                    worst_window(&[&intervals], over_ns, to_ns, |seen| measure(seen[0].0, seen[0].1));
                 let mut windows = seen.take();
                 prop_assert_eq!(sliding, obvious(&intervals, over_ns, to_ns, measure), "{}", text);
                 // Where several intervals start together, the obvious way looks at their window again.

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use super::probes::ProbeSample;
 use crate::agent::wire::Engine;
+use crate::compare::Comparison;
 use crate::error::Exit;
 use crate::event::{Entry, Event, Evidence, Generator, Look, Measured, Started, SteadyWhy};
 use crate::fault::reach::Looks;
 use crate::load::record::Stats;
+use crate::slo::burn::{Alerts, Turned};
 use crate::slo::search::End;
+use crate::spec::{Named, Slo};
 use crate::units::Rate;
 
 /// A phase as it took place.
@@ -23,6 +27,8 @@ pub(super) struct StepFate<'j> {
     pub engine: Option<Engine>,
     pub applied_ns: Option<u64>,
     pub undone_ns: Option<u64>,
+    /// When taking it back was first asked for, and when it was last measured to be gone.
+    pub undo_ns: Option<(u64, u64)>,
     pub evidence: Vec<Evidence>,
     pub not_applied: Option<&'j str>,
     pub lost: Option<(u64, &'j str)>,
@@ -80,13 +86,17 @@ pub(super) struct Timeline<'j> {
     pub reach: BTreeMap<&'j str, Looks<'j>>,
     pub intervals: Vec<Interval<'j>>,
     pub steady: Vec<SteadyLook<'j>>,
-    pub probes: Vec<(u64, &'j str, Option<bool>)>,
+    pub probes: Vec<ProbeSample<'j>>,
     pub guards: Vec<(u64, &'j Measured)>,
+    /// The alerts on burn rates that began or ceased to fire, judged anew from what was measured.
+    pub turned: Vec<Turned>,
     pub interrupted: Option<(u64, &'j str)>,
     pub broke: Vec<(u64, &'j str, Exit)>,
     pub trials: Vec<Trial<'j>>,
     pub capacities: Vec<Capacity<'j>>,
     pub generator: Option<&'j Generator>,
+    /// What came of holding the run against a baseline.
+    pub compared: Option<&'j Comparison>,
     pub finished: bool,
     pub end_ns: u64,
 }
@@ -95,8 +105,8 @@ impl<'j> Timeline<'j> {
     pub fn new(entries: &'j [Entry]) -> Self {
         let mut line = Self::default();
         for entry in entries {
-            // The verdict is no part of what happened: judging twice must give the same.
-            if !matches!(entry.event, Event::Verdict { .. }) {
+            // What comes after the end is no part of what happened: judging twice must give the same.
+            if !matches!(entry.event, Event::Verdict { .. } | Event::Compared(_)) {
                 line.end_ns = line.end_ns.max(entry.t_ns);
             }
             line.take(entry);
@@ -107,6 +117,9 @@ impl<'j> Timeline<'j> {
             last.to_ns = line.end_ns;
         }
         line.intervals.sort_by_key(|interval| interval.from_ns);
+        if let Some(started) = line.started {
+            line.turned = line.turns(&started.plan.slos);
+        }
         line
     }
 
@@ -131,17 +144,19 @@ impl<'j> Timeline<'j> {
             }
             Event::NotApplied { step, why } => self.step(*step).not_applied = Some(why),
             Event::Evidence { step, evidence } => self.step(*step).evidence.push(evidence.clone()),
-            Event::Reach { fault, when, reach } => {
+            Event::Reach { fault, when, reach, unheard } => {
                 let looks = self.reach.entry(fault).or_default();
+                looks.unheard = looks.unheard.max(*unheard);
                 match when {
                     Look::Before => looks.before = Some(reach),
                     Look::During => looks.during = Some(reach),
                     Look::After => looks.after = Some(reach),
                 }
             }
-            Event::Undone { step, at_ns, .. } => {
+            Event::Undone { step, asked_ns, at_ns, .. } => {
                 let fate = self.step(*step);
                 fate.undone_ns = Some(*at_ns);
+                fate.undo_ns = Some((fate.undo_ns.map_or(*asked_ns, |(asked, _)| asked.min(*asked_ns)), *at_ns));
                 fate.unhealed = None;
             }
             Event::Lost { step, why } => self.step(*step).lost = Some((t_ns, why)),
@@ -152,7 +167,13 @@ impl<'j> Timeline<'j> {
             Event::Steady { why, holds, since_ns, checks } => {
                 self.steady.push(SteadyLook { t_ns, why: *why, holds: *holds, since_ns: *since_ns, checks })
             }
-            Event::Probe { probe, ok, .. } => self.probes.push((t_ns, probe, *ok)),
+            Event::Probe { probe, at_ns, moment, ok, detail, .. } => self.probes.push(ProbeSample {
+                at_ns: at_ns.unwrap_or(t_ns),
+                probe,
+                moment: *moment,
+                ok: *ok,
+                detail,
+            }),
             Event::Guard { check } => self.guards.push((t_ns, check)),
             Event::Interrupted { by } => {
                 self.interrupted.get_or_insert((t_ns, by));
@@ -178,12 +199,15 @@ impl<'j> Timeline<'j> {
                 self.capacities.push(Capacity { phase, load, end: *end, held: *held, broke: *broke });
             }
             Event::Generator(generator) => self.generator = Some(generator),
+            Event::Compared(comparison) => self.compared = Some(comparison),
             Event::Finished => self.finished = true,
             Event::Recovered { .. }
             | Event::Lab { .. }
             | Event::Rate { .. }
             | Event::Tick(_)
             | Event::Lapsed { .. }
+            // Judged anew from what was measured.
+            | Event::Alert { .. }
             | Event::Container { .. }
             | Event::Verdict { .. } => {}
         }
@@ -203,7 +227,7 @@ impl<'j> Timeline<'j> {
         self.steps.values().filter_map(|step| step.undone_ns).filter(|undone| *undone <= at_ns).max()
     }
 
-    /// Seconds from the first onset until a guard fired or the steady state was seen broken.
+    /// Seconds from the first onset until a guard or an alert fired or the steady state was seen broken.
     pub fn time_to_detect_s(&self) -> Option<f64> {
         let onset = self.first_onset_ns()?;
         let guards = self.guards.iter().map(|(t_ns, _)| *t_ns);
@@ -212,7 +236,20 @@ impl<'j> Timeline<'j> {
             .iter()
             .filter(|look| look.why == SteadyWhy::Changed && look.holds == Some(false))
             .map(|look| look.t_ns);
-        guards.chain(broken).filter(|t_ns| *t_ns >= onset).min().map(|t_ns| (t_ns - onset) as f64 / 1e9)
+        let alerts = self.turned.iter().filter(|turned| turned.firing).map(|turned| turned.at_ns);
+        guards
+            .chain(broken)
+            .chain(alerts)
+            .filter(|t_ns| *t_ns >= onset)
+            .min()
+            .map(|t_ns| (t_ns - onset) as f64 / 1e9)
+    }
+
+    /// Seconds from the first onset until a guard ended the run.
+    pub fn time_to_abort_s(&self) -> Option<f64> {
+        let onset = self.first_onset_ns()?;
+        let fired = self.guards.iter().map(|(t_ns, _)| *t_ns).filter(|t_ns| *t_ns >= onset);
+        fired.min().map(|t_ns| (t_ns - onset) as f64 / 1e9)
     }
 
     /// Seconds from the last undo at or before `phase`'s start (at the latest its end) until the steady
@@ -240,6 +277,17 @@ impl<'j> Timeline<'j> {
             }
         }
         sum
+    }
+
+    /// Watches the alerts as they were while the run lasted.
+    fn turns(&self, slos: &Named<Slo>) -> Vec<Turned> {
+        let mut alerts = Alerts::of(slos);
+        let each = self.intervals.iter().flat_map(|interval| {
+            let Interval { load, from_ns, to_ns, stats } = interval;
+            let good = |slo: &str| stats.slo_good.get(slo).copied().unwrap_or_default();
+            alerts.take(load, (*from_ns, *to_ns), stats.boxes.known(), good)
+        });
+        each.collect()
     }
 
     /// What the loads measured between two instants, by load.

@@ -1,13 +1,16 @@
 //! Eyes on a run while it runs: a consumer of events and nothing else.
 //!
-//! On a terminal, a few lines that repaint themselves; elsewhere, one plain line a second; or every event as
+//! On a terminal, a few lines of which only what changed is sent; elsewhere, one plain line a second; or every event as
 //! JSON for programs. It reads no clock and asks nobody: what it shows, it was told by an event, so the view
 //! can't disturb the run and a replayed journal looks the same. Nothing it fails to print stops a run.
 //!
 //! Start at [`View::on`]; [`watch`] is the state that all forms read.
 
+mod frame;
+mod history;
 mod live;
 mod plain;
+mod screen;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -92,7 +95,7 @@ impl View {
 
     /// Clears what repaints itself; what was printed stays. The summary comes next.
     pub fn finish(&mut self) {
-        if let Form::Live(live) = &self.form {
+        if let Form::Live(live) = &mut self.form {
             live.clear();
         }
     }

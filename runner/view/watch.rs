@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::history::History;
 use crate::event::{Entry, Event, Started, SteadyWhy, Tick};
 use crate::report::Ink;
 use crate::report::terminal::{Paint, paint};
@@ -18,10 +19,18 @@ pub(super) struct Watch {
     pub started: Option<Box<Started>>,
     /// The current phase: its index in the plan and its start.
     pub phase: Option<(usize, u64)>,
+    /// When the phases so far began, the current one last.
+    pub began_ns: Vec<u64>,
     /// Steps in effect, with the instant at which their phase must end.
     pub active: BTreeMap<u32, Active>,
     /// The latest look at the stream.
     pub tick: Option<Tick>,
+    /// All looks at it.
+    pub history: History,
+    /// The highest rate seen.
+    rate_most: f64,
+    /// The last answer of each probe: as expected, not so, or none.
+    pub probes: BTreeMap<String, Option<bool>>,
     /// The latest instant.
     pub now_ns: u64,
 }
@@ -30,6 +39,8 @@ pub(super) struct Watch {
 pub(super) struct Active {
     /// What it is, as `latency api-1`.
     pub label: String,
+    /// When it took effect.
+    pub from_ns: u64,
     /// When its phase ends at the latest; nothing where it is irreversible.
     pub until_ns: Option<u64>,
 }
@@ -81,8 +92,8 @@ impl Watch {
             Event::Applied { step, asked_ns, at_ns } => {
                 let label = self.label(*step);
                 let took = text::ms(at_ns.saturating_sub(*asked_ns) as f64 / 1e6);
-                self.active
-                    .insert(*step, Active { label: label.clone(), until_ns: self.ends(*step, *at_ns) });
+                let until_ns = self.ends(*step, *at_ns);
+                self.active.insert(*step, Active { label: label.clone(), from_ns: *at_ns, until_ns });
                 News::new(Paint::Doubt, format!("broken: {label} (took {took})"))
             }
             Event::NotApplied { step, why } => {
@@ -108,6 +119,10 @@ impl Watch {
             Event::Unhealed { step, why, command } => {
                 News::new(Paint::Bad, format!("NOT HEALED: {}: {why}; run: {command}", self.label(*step)))
             }
+            Event::Alert { slo, alert, firing, burn, .. } => {
+                let (word, style) = if *firing { ("fires", Paint::Bad) } else { ("ended", Paint::Good) };
+                News::new(style, format!("alert of {slo} {word}: {alert} (is {burn:.1})"))
+            }
             Event::Guard { check } => {
                 let value = check.value.as_deref().unwrap_or("no data");
                 News::new(Paint::Bad, format!("guard fired: {} (is {value}); healing", check.check))
@@ -121,9 +136,12 @@ impl Watch {
                 News::new(Paint::Faint, format!("docker: {container} {action}"))
             }
             Event::Tick(tick) => {
+                self.history.on(entry.t_ns, tick);
+                self.rate_most = self.rate_most.max(tick.rate_per_s);
                 self.tick = Some(tick.clone());
                 None
             }
+            Event::Probe { probe, ok, detail, .. } => self.on_probe(probe, *ok, detail),
             Event::Trial { load, rate, holds, unfit, .. } => {
                 let (word, style) = match (unfit, holds) {
                     (Some(_), _) => ("could not be sent", Paint::Doubt),
@@ -141,9 +159,9 @@ impl Watch {
             | Event::Evidence { .. }
             | Event::Reach { .. }
             | Event::Load { .. }
-            | Event::Probe { .. }
             | Event::Generator(_)
             | Event::Finished
+            | Event::Compared(_)
             | Event::Verdict { .. } => None,
         }
     }
@@ -152,9 +170,25 @@ impl Watch {
         let plan = &self.started.as_ref()?.plan;
         let index = name.and_then(|name| plan.phases.iter().position(|phase| phase.name == name));
         self.phase = index.map(|index| (index, t_ns));
+        if let Some(index) = index {
+            self.began_ns.resize(index, t_ns);
+            self.began_ns.push(t_ns);
+        }
         let phase = &plan.phases[index?];
         let most = if phase.until_steady || phase.find_rate.is_some() { "at most " } else { "" };
         News::new(Paint::Strong, format!("phase {} ({most}{})", phase.name, phase.longest))
+    }
+
+    /// That a probe is answered as it should be is news only after it was not.
+    fn on_probe(&mut self, probe: &str, ok: Option<bool>, detail: &str) -> Option<News> {
+        let before = self.probes.insert(probe.to_owned(), ok);
+        match (before, ok) {
+            (Some(before), _) if before == ok => None,
+            (None, Some(true)) => None,
+            (_, Some(true)) => News::new(Paint::Good, format!("probe {probe}: ok again")),
+            (_, Some(false)) => News::new(Paint::Doubt, format!("probe {probe} fails: {detail}")),
+            (_, None) => News::new(Paint::Doubt, format!("probe {probe} gives no answer: {detail}")),
+        }
     }
 
     #[expect(clippy::unused_self, reason = "beside its siblings")]
@@ -194,6 +228,16 @@ impl Watch {
     /// Whole seconds from now until `at_ns`, rounded up; 0 for the past.
     pub fn seconds_until(&self, at_ns: u64) -> u64 {
         at_ns.saturating_sub(self.now_ns).div_ceil(NS_PER_S)
+    }
+
+    /// The highest rate seen, rounded up a little: what a full bar stands for, so that bars seldom shrink.
+    pub fn rate_most(&self) -> f64 {
+        let power = 10f64.powf(self.rate_most.max(1e-3).log10().floor());
+        [1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0]
+            .into_iter()
+            .map(|digit| digit * power)
+            .find(|nice| *nice >= self.rate_most)
+            .unwrap_or(10.0 * power)
     }
 
     /// The current phase's name.

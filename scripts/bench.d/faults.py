@@ -13,7 +13,7 @@ import threading
 import time
 
 from cable import Agent, FAR, NEAR, blast, inside, namespaces, remove_namespaces, row, udp
-from cable import chances, delays, proxies, widths
+from cable import chances, connections, delays, proxies, widths
 
 
 def echo(server, stop):
@@ -170,6 +170,7 @@ def main():
             "chances": chances.all_of_them,
             "proxies": proxies.all_of_them,
             "widths": widths.measure,
+            "connections": connections.all_of_them,
             "bulk": lambda: [bulk(0), bulk(50), bulk(50, direction="ingress"), bulk(200)],
         }
         for name, part in parts.items():

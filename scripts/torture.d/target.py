@@ -212,10 +212,14 @@ def processes(pid):
             stopped = "stopped" if fields[0] in "Tt" else "goes on"
             time_namespace = os.readlink(f"/proc/{entry}/ns/time") == os.readlink("/proc/1/ns/time")
             seen.append((command, stopped, f"nice {fields[16]}", f"real time {time_namespace}",
-                         read(f"/proc/{entry}/oom_score_adj").strip()))
+                         read(f"/proc/{entry}/oom_score_adj").strip(), files_limit(entry)))
         except OSError:
             continue
     return sorted(seen)
+
+
+def files_limit(pid):
+    return next((line for line in read(f"/proc/{pid}/limits").splitlines() if line.startswith("Max open files")), "")
 
 
 def files(pid):

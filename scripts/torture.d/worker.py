@@ -36,7 +36,7 @@ load: {{ shoppers: {{ rate: 20/s, timeout: 500ms, requests: [{{ get: "http://127
 phases:
   baseline: {{ for: 100ms }}
   broken: {{ for: {phase_ms}ms, faults: [{{ {fault} }}] }}
-expect: {{ broken: [count(scheduled) >= 0] }}
+expect: {{ broken: [count(scheduled) > 0] }}
 """
 
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -197,6 +198,32 @@ pub fn tcp_round_trip(mut stream: &TcpStream) -> std::io::Result<Duration> {
     Ok(began.elapsed())
 }
 
+/// From now on this process gets no netlink socket of netfilter's, as on a kernel that was built without.
+fn refuse_nfnetlink() -> std::io::Result<()> {
+    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    let line = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
+    // struct seccomp_data: the call's number, then from byte 16 its arguments of eight bytes each.
+    let program = [
+        line(LOAD, 0, 0, 0),
+        line(EQUAL, libc::SYS_socket as u32, 0, 5),
+        line(LOAD, 16, 0, 0),
+        line(EQUAL, libc::AF_NETLINK as u32, 0, 3),
+        line(LOAD, 32, 0, 0),
+        line(EQUAL, libc::NETLINK_NETFILTER as u32, 0, 1),
+        line(RETURN, libc::SECCOMP_RET_ERRNO | libc::EPROTONOSUPPORT as u32, 0, 0),
+        line(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    // SAFETY: the filter describes `program`, which outlives the call; it is read only.
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0
+    };
+    if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
 /// An agent under test.
 pub struct Agent {
     pub child: Child,
@@ -214,15 +241,26 @@ impl Agent {
 
     /// One with these privileges instead of those over the network.
     pub fn keeping(namespace: &Namespace, capabilities: &[&str]) -> Self {
+        Self::spawn(namespace, capabilities, || Ok(()))
+    }
+
+    /// The same on a kernel without nfnetlink, as far as the agent can tell.
+    pub fn without_nfnetlink(namespace: &Namespace, capabilities: &[&str]) -> Self {
+        Self::spawn(namespace, capabilities, refuse_nfnetlink)
+    }
+
+    /// `prepare` runs in the new process, before it becomes the agent.
+    fn spawn(
+        namespace: &Namespace,
+        capabilities: &[&str],
+        prepare: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let keep = (!capabilities.is_empty()).then(|| format!("--keep={}", capabilities.join(",")));
-        let mut child = namespace.run(|| {
-            Command::new(env!("CARGO_BIN_EXE_chaos"))
-                .args(["inside", "agent"])
-                .args(&keep)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap()
+        let mut child = namespace.run(move || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
+            command.args(["inside", "agent"]).args(&keep).stdin(Stdio::piped()).stdout(Stdio::piped());
+            // SAFETY: what is to be prepared makes system calls and nothing else.
+            unsafe { command.pre_exec(prepare) }.spawn().unwrap()
         });
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();

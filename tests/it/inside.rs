@@ -6,6 +6,7 @@ use std::time::Duration;
 use chaos::agent::task::burn::Burn;
 use chaos::agent::task::crowd::Crowd;
 use chaos::agent::task::disk::Disk;
+use chaos::agent::task::files::{Files, Room};
 use chaos::agent::task::fill::Fill;
 use chaos::agent::task::signal::Signal;
 use chaos::agent::task::skew::Skew;
@@ -64,6 +65,14 @@ impl Agent {
         assert!(matches!(armed, Outcome::Armed(_)), "{armed:?}");
         let fired = self.ask(Command::Fire { steps: vec![0] }).await;
         assert!(matches!(fired, Outcome::Fired(_)), "{fired:?}");
+    }
+
+    /// What restoring the task must know.
+    async fn found(&mut self) -> Task {
+        match self.ask(Command::Find { steps: vec![0] }).await {
+            Outcome::Found(found) => found[&0].clone(),
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn counted(&mut self) -> BTreeMap<String, u64> {
@@ -248,6 +257,61 @@ fn clocks_are_skewed_and_set_right_however_the_agent_ends() {
         let armed = another.arm(&task).await;
         assert!(matches!(armed, Outcome::Armed(_)), "{armed:?}");
     });
+}
+
+#[test]
+fn no_file_can_be_opened_and_limits_are_given_back_however_the_agent_ends() {
+    let run = Run::new("files");
+    within_limit(async {
+        let docker = connect().await;
+        let target = store(&docker, &run).await;
+        let pid = docker.state(&target.id).await.unwrap().unwrap().pid.expect("it runs");
+        let limit = || {
+            let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+            limits.lines().find(|line| line.starts_with("Max open files")).unwrap().to_owned()
+        };
+        let before = limit();
+        let port = docker.published(&target.id).await.unwrap()[&8080];
+        let mut open = tokio::net::TcpStream::connect(port).await.unwrap();
+        assert!(answers(&mut open).await);
+
+        let task = Task::Files(Files { room: Room::Leave(0), former: Vec::new() });
+        let mut agent = Agent::beside(&docker, &run, &target, &task, "agent").await;
+        assert!(matches!(agent.arm(&task).await, Outcome::Armed(_)));
+        agent.found().await;
+        assert_eq!(limit(), before, "looking changes nothing");
+        assert!(matches!(agent.ask(Command::Fire { steps: vec![0] }).await, Outcome::Fired(_)));
+        let counted = agent.counted().await;
+        assert_eq!((counted["limited_processes"], counted["full_processes"]), (1, 1), "{counted:?}");
+        assert!(answers(&mut open).await, "what is open stays open");
+        let mut waiting = tokio::net::TcpStream::connect(port).await.unwrap();
+        let answered = tokio::time::timeout(Duration::from_millis(300), answers(&mut waiting)).await;
+        assert!(answered.is_err(), "nobody can accept it");
+        agent.undo().await;
+        assert_eq!(limit(), before);
+        assert!(answers(&mut tokio::net::TcpStream::connect(port).await.unwrap()).await);
+
+        assert!(matches!(agent.arm(&task).await, Outcome::Armed(_)));
+        let found = agent.found().await;
+        assert!(matches!(agent.ask(Command::Fire { steps: vec![0] }).await, Outcome::Fired(_)));
+        assert_ne!(limit(), before);
+        let id = agent.attached.id.clone();
+        docker.kill(&id, "SIGKILL").await.unwrap();
+        eventually(async || docker.state(&id).await.unwrap().is_none().then_some(())).await;
+        let mut another = Agent::beside(&docker, &run, &target, &task, "another").await;
+        let restore = || Command::Restore { tag: TAG.into(), task: found.clone() };
+        assert_eq!(another.ask(restore()).await, Outcome::Purged(1));
+        assert_eq!(limit(), before);
+        assert_eq!(another.ask(restore()).await, Outcome::Purged(0), "restoring twice is no error");
+    });
+}
+
+/// True once the store answers a request on this connection.
+async fn answers(stream: &mut tokio::net::TcpStream) -> bool {
+    stream.write_all(b"GET /health HTTP/1.1\r\nhost: store\r\n\r\n").await.unwrap();
+    let mut answer = [0; 1024];
+    let len = stream.read(&mut answer).await.unwrap();
+    answer[..len].starts_with(b"HTTP/1.1 200")
 }
 
 #[test]

@@ -63,6 +63,15 @@ impl Place {
         std::fs::read_dir(self.state().join("runs")).map_or(0, Iterator::count)
     }
 
+    /// Waits until no run has a ledger any more.
+    pub fn wait_until_healed(&self, what: &str) {
+        let deadline = Instant::now() + LIMIT;
+        while self.ledgers() > 0 {
+            assert!(Instant::now() < deadline, "{what}: nobody healed");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits until the journal has an event of this kind.
     pub fn wait_for(&self, event: &str) -> Value {
         let wanted = format!("\"event\":\"{event}\"");
@@ -108,6 +117,13 @@ fn experiments() -> Vec<PathBuf> {
     files
 }
 
+/// How often an experiment is begun whose system is not well before anything is broken: a machine that is
+/// busy with something else makes it so, and then nothing was tested yet.
+const BEGUN: usize = 4;
+
+/// The exit code of a baseline that was not met.
+const UNMET: i32 = 4;
+
 /// Runs one of the ready experiments as its header says, and looks at what it left.
 pub async fn ready_experiment(name: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments").join(name);
@@ -117,8 +133,15 @@ pub async fn ready_experiment(name: &str) {
         .and_then(|rest| rest.split(' ').next())
         .and_then(|code| code.trim().parse().ok())
         .unwrap_or_else(|| panic!("{name} does not begin with `# expect: exit N`"));
-    let place = Place::new();
-    let output = place.run(&file, &[]);
+    let mut place = Place::new();
+    let mut output = place.run(&file, &[]);
+    for _ in 1..BEGUN {
+        if expected == UNMET || output.status.code() != Some(UNMET) {
+            break;
+        }
+        place = Place::new();
+        output = place.run(&file, &[]);
+    }
     assert_eq!(output.status.code(), Some(expected), "{name}: {}", text(&output));
     let report = place.report();
     assert_eq!(report["exit_code"], expected);
@@ -162,6 +185,8 @@ ready! {
     paused_replica_holds = "paused-replica.yaml",
     baseline_unmet_is_told = "baseline-unmet.yaml",
     nothing_proven_is_invalid = "nothing-proven.yaml",
+    an_outage_is_told_by_its_alert = "alerted-outage.yaml",
+    an_outage_is_told_by_probes = "probed-outage.yaml",
     capacity_is_found_with_and_without_a_fault = "capacity.yaml",
 }
 
@@ -289,11 +314,7 @@ async fn a_killed_runner_is_healed_by_its_warden() {
         kill_9(&child);
         child.wait().unwrap();
         // The warden's last act is to remove the ledger's folder.
-        let deadline = Instant::now() + LIMIT;
-        while place.ledgers() > 0 {
-            assert!(Instant::now() < deadline, "{name}: nobody healed");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        place.wait_until_healed(name);
         assert_eq!(lab.status("api-1").await, "running", "{name}");
         if name != "kill" {
             assert_eq!((lab.network("api-1").await, lab.network("store-1").await), before, "{name}");

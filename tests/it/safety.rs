@@ -117,7 +117,7 @@ async fn guards_go_by_probes_and_by_health() {
     let well = Target::start("well", &[]).await;
     let place = Place::new();
     let probe = format!(
-        "abort: [{{ probe: {{ http: {{ get: 'http://127.0.0.1:{}/health', every: 200ms, timeout: 300ms }} }}, failures: 2 }}]",
+        "abort: [{{ probe: {{ http: {{ get: 'http://127.0.0.1:{}/health', every: 200ms, delay: 1s, timeout: 3s }} }}, failures: 2 }}]",
         well.port
     );
     let output = place.run(&place.experiment(&well.experiment(PAUSE, 60, &probe)), &[]);
@@ -186,4 +186,92 @@ async fn what_others_did_to_a_target_stays_as_it_was() {
     let why = place.report()["reasons"][0]["check"].to_string();
     assert!(why.contains("is paused before anything was done to it"), "{why}");
     assert_eq!(target.status(), "paused", "it is somebody else's pause");
+}
+
+#[tokio::test]
+async fn restart_policies_are_in_force_again_after_every_fault_that_ends_a_container() {
+    let policies = ["always", "unless-stopped", "on-failure"];
+    let mut targets = Vec::new();
+    for policy in policies {
+        targets.push(Target::start("policy", &["--restart", policy]).await);
+    }
+    let place = Place::new();
+    let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+    let phases = "  killed: { for: 500ms, faults: [{ kill: { on: one, restart: true } }] }\n  \
+        stopped: { for: 500ms, faults: [{ stop: { on: one, grace: 0s } }] }\n  \
+        restarted: { for: 500ms, faults: [{ restart: { on: one, grace: 0s } }] }";
+    let text_of = targets[0]
+        .experiment(PAUSE, 1, "")
+        .replace(&format!("name: {}", names[0]), &format!("re: '{}'", names.join("|")))
+        .replace("  broken: { for: 1s, faults: [{ pause: { on: one } }] }", phases)
+        .replace(
+            "expect: { broken:",
+            "expect: { stopped: [count(scheduled) > 0], restarted: [count(scheduled) > 0], killed:",
+        );
+    let output = place.run(&place.experiment(&text_of), &[]);
+    // On a slow machine a restart may be seen too late to be proven; what counts here is what is left.
+    assert!(matches!(output.status.code(), Some(0 | 5)), "{}", text(&output));
+    for (target, policy) in targets.iter().zip(policies) {
+        assert_eq!(target.status(), "running", "{policy}");
+        assert_eq!(target.inspect("{{.HostConfig.RestartPolicy.Name}}"), policy);
+        let first = target.inspect("{{.State.Pid}}");
+        let pid: i32 = first.parse().unwrap();
+        // SAFETY: the first process of this test's own container, just found: a crash that is none of Docker's doing.
+        assert_eq!(unsafe { libc::kill(pid, libc::SIGKILL) }, 0, "{policy}");
+        let until = Instant::now() + Duration::from_secs(60);
+        while target.status() != "running" || target.inspect("{{.State.Pid}}") == first {
+            assert!(Instant::now() < until, "`{policy}` does not bring it back any more");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    // A signal that ends nothing would leave a container that runs without its policy.
+    let refused = place.experiment(&targets[0].experiment("kill: { on: one, signal: SIGUSR1 }", 1, ""));
+    let output = place.chaos(&["plan", refused.to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert!(text(&output).contains("without its restart policy `always`"), "{}", text(&output));
+}
+
+#[tokio::test]
+async fn a_protected_container_is_filtered_by_and_never_touched() {
+    let target = Target::start("beside", &[]).await;
+    let service = "com.docker.compose.service=vault";
+    let protected = Target::start("vault", &["--label", "chaos.protect=true", "--label", service]).await;
+    let before = protected.everything();
+    let place = Place::new();
+    let fault = "latency: { on: one, delay: 10ms, direction: both, except: ['service:vault'] }";
+    let output = place.run(&place.experiment(&target.experiment(fault, 1, "")), &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(protected.everything(), before);
+    let aimed = target.experiment(PAUSE, 1, "").replace(&target.name, &protected.name);
+    let output = place.chaos(&["plan", place.experiment(&aimed).to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert!(text(&output).contains("chaos.protect=true"), "{}", text(&output));
+}
+
+#[tokio::test]
+async fn a_fault_that_takes_its_time_keeps_no_guard_from_healing_another() {
+    let (slow, quick) = (Target::start("slow", &[]).await, Target::start("quick", &[]).await);
+    let place = Place::new();
+    // A command that ends when it is told to: what was done to the other container must not wait for it.
+    let told = place.0.path().join("told");
+    let command = format!("while [ ! -e {} ]; do sleep 0.05; done", told.display());
+    let fault = format!(
+        "exec: {{ on: slow, place: host, run: [sh, -c, '{command}'], undo: ['true'], timeout: 5m }} }}, {{ pause: {{ on: one }}"
+    );
+    let text_of = quick
+        .experiment(&fault, 60, "")
+        .replace("targets: {", &format!("targets: {{ slow: {{ name: {} }},", slow.name));
+    let mut child = place.run_command(&place.experiment(&text_of), &["--allow-host-exec"]).spawn().unwrap();
+    place.wait_for("applied");
+    // SAFETY: a plain signal to a child that was not waited for yet.
+    assert_eq!(unsafe { libc::kill(child.id().try_into().unwrap(), libc::SIGINT) }, 0);
+    let asked = Instant::now();
+    while quick.status() != "running" {
+        assert!(asked.elapsed() < Duration::from_secs(60), "it waits for the command to end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(child.try_wait().unwrap().is_none(), "the command still runs");
+    std::fs::write(told, "").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(6));
+    assert_eq!(place.ledgers(), 0);
 }

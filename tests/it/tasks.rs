@@ -8,7 +8,7 @@ use chaos::agent::task::Task;
 use chaos::agent::task::freeze::Freeze;
 use chaos::agent::wire::{self, Outcome};
 
-use super::agent_lab::{Agent, Namespace, may_make_namespaces};
+use super::agent_lab::{Agent, Namespace, delay, may_make_namespaces, step};
 
 /// A program under a name that nothing else has, running until it is dropped.
 struct Victim {
@@ -87,6 +87,32 @@ fn what_a_killed_agent_froze_another_one_sets_going() {
     assert_eq!(another.ask(restore.clone()), Outcome::Purged(1));
     assert!(!victim.is_stopped());
     assert_eq!(another.ask(restore), Outcome::Purged(0), "restoring twice is no error");
+}
+
+#[test]
+fn a_kernel_without_nfnetlink_keeps_nothing_from_what_needs_none() {
+    if !may_make_namespaces("a_kernel_without_nfnetlink_keeps_nothing_from_what_needs_none") {
+        return;
+    }
+    let victim = Victim::start("bare-kernel");
+    let namespace = Namespace::new();
+    let mut agent = Agent::without_nfnetlink(&namespace, &["KILL", "NET_ADMIN"]);
+    let kernel = &agent.hello.kernel;
+    assert!(!kernel.nft && !kernel.nfqueue && !kernel.nft_redirect && !kernel.conntrack, "{kernel:?}");
+    agent.arm_task(&victim.freeze());
+    agent.fire(&[0]);
+    assert!(victim.is_stopped());
+    assert!(agent.undo(&[0])[&0].verified);
+    assert!(!victim.is_stopped());
+    for effect in [wire::Effect::Drop, delay(20)] {
+        let refused = agent.arm(&[step(1, wire::Direction::Egress, effect)]);
+        assert!(
+            matches!(&refused, Outcome::Error(why) if why.contains("this kernel has no nftables")),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(agent.ask(wire::Command::Purge { tag: "test".into() }), Outcome::Purged(0));
+    assert!(agent.close().success());
 }
 
 #[test]

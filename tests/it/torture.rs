@@ -29,7 +29,7 @@ fn every_line_of_the_campaign_is_a_fault() {
         let text = format!(
             "experiment: x\ntargets: {{ one: {{ name: a }}, store: {{ name: b }}, gateway: {{ name: c }}, all: {{ re: '.*' }} }}\n\
              load: {{ l: {{ rate: 1/s, requests: [{{ get: 'http://127.0.0.1/' }}] }} }}\n\
-             phases: {{ broken: {{ for: 1s, faults: [{{ {line} }}] }} }}\nexpect: {{ broken: [count(scheduled) >= 0] }}\n"
+             phases: {{ broken: {{ for: 1s, faults: [{{ {line} }}] }} }}\nexpect: {{ broken: [count(scheduled) > 0] }}\n"
         );
         if let Err(problems) = parse(&Input { text, ..Input::default() }) {
             panic!("{line}: {problems:?}");

@@ -37,7 +37,7 @@ impl Options {
                 ..none
             },
             Effect::Flaky(_, effect) => Self::of(effect),
-            Effect::Drop | Effect::Reset | Effect::Bandwidth(_) => none,
+            Effect::Drop | Effect::Reset | Effect::Bandwidth(_) | Effect::Sever(_) | Effect::Admit(_) => none,
         }
     }
 

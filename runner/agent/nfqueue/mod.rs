@@ -6,8 +6,10 @@
 //! rather than lost: when too many are held, when the socket overflows, and, by the rule's bypass flag, when this
 //! process dies.
 //!
-//! Start at [`Queue::bind`]; `server` is the thread, [`held`] is the bookkeeping, without the kernel.
+//! Start at [`Queue::bind`]; `server` is the thread, [`held`] is the bookkeeping, without the kernel. [`gate`] is
+//! another use of the same queues: it lets connections in or not.
 
+pub mod gate;
 pub mod held;
 pub mod mark;
 mod server;
@@ -33,6 +35,8 @@ const SOCKET_BYTES: i32 = 32 << 20;
 const NEWS_BYTES: usize = 1_024;
 /// A packet and its attribute's header in one attribute.
 const WHOLE_PACKET_BYTES: usize = 0xffff;
+/// The headers of a packet, IPv6's and TCP's ports with room to spare.
+const HEAD_BYTES: usize = 128;
 /// Queue numbers tried before giving up: other programs may have some.
 const NUMBERS: std::ops::Range<u16> = 0xc5a0..0xc6a0;
 /// How long the engine's thread may take to answer; it never waits for anything itself.
@@ -60,13 +64,7 @@ impl Queue {
         socket.option(libc::SOL_NETLINK, libc::NETLINK_NO_ENOBUFS, 1)?;
         let wants = Wants::of(&fates);
         let number = bind_free(&socket, wants)?;
-        // SAFETY: no pointers; the returned descriptor is checked before it is owned.
-        let bell = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-        if bell < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: `bell` was just opened and belongs to nobody else.
-        let bell = unsafe { OwnedFd::from_raw_fd(bell) };
+        let bell = bell()?;
         let (asks, questions) = mpsc::channel();
         let mut server = Server {
             socket,
@@ -102,22 +100,33 @@ impl Queue {
     fn ask(&self, ask: impl FnOnce(mpsc::Sender<Did>) -> Ask) -> Option<Did> {
         let (answer, answered) = mpsc::channel();
         self.asks.as_ref()?.send(ask(answer)).ok()?;
-        self.ring();
+        ring(&self.bell);
         answered.recv_timeout(ANSWER_WITHIN).ok()
     }
+}
 
-    fn ring(&self) {
-        let one = 1u64.to_ne_bytes();
-        // SAFETY: pointer and length describe `one`. A full eventfd rings already.
-        unsafe { libc::write(self.bell.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+/// A descriptor that becomes readable when it is rung.
+fn bell() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers; the returned descriptor is checked before it is owned.
+    let bell = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if bell < 0 {
+        return Err(io::Error::last_os_error());
     }
+    // SAFETY: `bell` was just opened and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(bell) })
+}
+
+fn ring(bell: &OwnedFd) {
+    let one = 1u64.to_ne_bytes();
+    // SAFETY: pointer and length describe `one`. A full eventfd rings already.
+    unsafe { libc::write(bell.as_raw_fd(), one.as_ptr().cast(), one.len()) };
 }
 
 impl Drop for Queue {
     fn drop(&mut self) {
         // Without anyone to ask it, the thread ends.
         self.asks = None;
-        self.ring();
+        ring(&self.bell);
         if let Some(thread) = self.thread.take() {
             // A thread that panicked closed its socket, and the rule's bypass does the rest.
             let _ = thread.join();
@@ -134,6 +143,8 @@ enum Wants {
     Each,
     /// The same, and all that is in it.
     Whole,
+    /// Its headers.
+    Head,
 }
 
 impl Wants {
@@ -192,8 +203,12 @@ fn configure(socket: &Socket, number: u16, wants: Wants) -> Result<(), Refusal> 
     let mut message = Message::new();
     message.push(CONFIG, 0, &header(number), |m| {
         // At least one byte of each packet: with it comes the packet's length, which bounds the memory held.
-        let bytes = if wants == Wants::Whole { WHOLE_PACKET_BYTES as u32 } else { 1 };
-        let mut params = bytes.to_be_bytes().to_vec();
+        let bytes = match wants {
+            Wants::Whole => WHOLE_PACKET_BYTES,
+            Wants::Head => HEAD_BYTES,
+            Wants::Length | Wants::Each => 1,
+        };
+        let mut params = (bytes as u32).to_be_bytes().to_vec();
         params.push(COPY_PACKET);
         m.attr(libc::NFQA_CFG_PARAMS as u16, &params);
         m.be32(libc::NFQA_CFG_QUEUE_MAXLEN as u16, MAX_HELD_PACKETS);

@@ -21,8 +21,8 @@ const STRAGGLERS_MS: i32 = 2;
 /// Looks for stragglers; more than a few mean that the rules are still there.
 const STRAGGLER_LOOKS: u32 = 20;
 
-const PACKET: u16 = SUBSYS;
-const VERDICT: u16 = SUBSYS | 1;
+pub(super) const PACKET: u16 = SUBSYS;
+pub(super) const VERDICT: u16 = SUBSYS | 1;
 const VERDICT_BATCH: u16 = SUBSYS | 3;
 
 /// What the engine's thread is asked.
@@ -59,7 +59,7 @@ pub(super) struct Packet<'b> {
 }
 
 impl<'b> Packet<'b> {
-    fn read(body: &'b [u8]) -> Option<Self> {
+    pub(super) fn read(body: &'b [u8]) -> Option<Self> {
         // struct nfqnl_msg_packet_hdr: its number, hardware's protocol, the hook.
         let header = attr(body, libc::NFQA_PACKET_HDR as u16)?;
         let payload = attr(body, libc::NFQA_PAYLOAD as u16).unwrap_or_default();

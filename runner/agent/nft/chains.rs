@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::rule::{Bypass, Disowned, Rule, Side};
+use super::rule::{Bypass, Disowned, QueueWay, Rule, Side};
 use super::tables::{COPY_CHAINS, Hit, INNER_CHAINS, Tables};
 use super::{Batch, Family};
 use crate::agent::nfqueue::mark::{self, Marks};
@@ -125,7 +125,13 @@ impl Chains<'_> {
 
     pub(super) fn add_hit(&self, batch: &mut Batch) {
         match self.tables.hit {
-            Hit::Queue { way, number, disown, .. } => {
+            Hit::Queue { way, number, disown, tracked, .. } => {
+                if tracked && self.side == Side::Leaving {
+                    self.rule(batch, self.hit(), |rule| {
+                        rule.refuses_a_connection();
+                        rule.verdict(ACCEPT, None);
+                    });
+                }
                 if let (Some(disown), Side::Leaving) = (disown, self.side) {
                     for what in [Disowned::Segments, Disowned::Datagrams] {
                         self.rule(batch, self.hit(), |rule| rule.disown(self.family, way, disown, what));
@@ -146,6 +152,7 @@ impl Chains<'_> {
                 }
             }),
             Hit::Reset => self.add_reset(batch),
+            Hit::Gate { way, number } => self.add_gate(batch, way, number),
         }
     }
 
@@ -172,6 +179,21 @@ impl Chains<'_> {
                 rule.counter();
                 rule.copy_here(self.family);
             }
+        });
+    }
+
+    /// Refuses what the gate has marked, and asks it about all others.
+    fn add_gate(&self, batch: &mut Batch, way: QueueWay, number: u16) {
+        self.rule(batch, self.hit(), |rule| {
+            rule.marked(mark::MASK, Marks::requested(self.tables.place));
+            rule.l4(libc::IPPROTO_TCP as u8);
+            rule.reject(libc::NFT_REJECT_TCP_RST, 0);
+        });
+        self.rule(batch, self.hit(), |rule| {
+            rule.l4(libc::IPPROTO_TCP as u8);
+            rule.asks_for_a_connection();
+            rule.counter();
+            rule.queue(way, number, Bypass::Yes);
         });
     }
 

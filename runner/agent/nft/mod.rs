@@ -74,6 +74,11 @@ impl Batch {
         self.messages.push(kind, flags, &[family, 0, 0, 0], body)
     }
 
+    /// True if there is nothing to carry out.
+    pub const fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
     /// Carries it out on `socket`. An empty one is no error.
     pub fn commit(mut self, socket: &Socket) -> Result<(), Refusal> {
         if self.is_empty {

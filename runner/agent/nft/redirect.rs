@@ -182,12 +182,7 @@ impl Rule<'_> {
     fn take(&mut self, family: Family, protocol: Protocol, port: u16, to: u16) {
         self.for_port(family, protocol, port);
         if protocol == Protocol::Tcp {
-            /// Of FIN, SYN, RST and ACK, SYN alone.
-            const FLAGS: u8 = 1 | 2 | 4 | 16;
-            const SYN: u8 = 2;
-            self.payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1, 1);
-            self.mask(&[FLAGS]);
-            self.compare(libc::NFT_CMP_EQ, &[SYN]);
+            self.asks_for_a_connection();
         }
         self.counter();
         self.redirect_to(to);

@@ -195,6 +195,16 @@ impl Rule<'_> {
         self.expression("redir", |m| m.be32(1, 1));
     }
 
+    /// Only the first packet of a TCP connection.
+    pub(super) fn asks_for_a_connection(&mut self) {
+        /// Of FIN, SYN, RST and ACK, SYN alone.
+        const FLAGS: u8 = 1 | 2 | 4 | 16;
+        const SYN: u8 = 2;
+        self.payload(libc::NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1, 1);
+        self.mask(&[FLAGS]);
+        self.compare(libc::NFT_CMP_EQ, &[SYN]);
+    }
+
     pub(super) fn l4(&mut self, protocol: u8) {
         self.meta(libc::NFT_META_L4PROTO, 1);
         self.compare(libc::NFT_CMP_EQ, &[protocol]);
@@ -288,6 +298,26 @@ impl Rule<'_> {
         });
         self.mask(&KNOWN.to_ne_bytes());
         self.compare(libc::NFT_CMP_NEQ, &[0; 4]);
+    }
+
+    /// Only answers of the kernel's own to the first packet of a connection, which now will never be one: the kernel
+    /// (`nf_ct_drop_unconfirmed`) drops them when they are queued, so that whoever was refused would wait in vain.
+    pub(super) fn refuses_a_connection(&mut self) {
+        /// Bit of a packet that belongs to another's flow (`related`).
+        const RELATED: u32 = 4;
+        /// Bit of a flow of which a packet got through (IPS_CONFIRMED).
+        const CONFIRMED: u32 = 1 << 3;
+        for (key, mask, how) in [
+            (libc::NFT_CT_STATE, RELATED, libc::NFT_CMP_NEQ),
+            (libc::NFT_CT_STATUS, CONFIRMED, libc::NFT_CMP_EQ),
+        ] {
+            self.expression("ct", |m| {
+                m.be32(1, 1);
+                m.be32(2, key.cast_unsigned());
+            });
+            self.mask(&mask.to_ne_bytes());
+            self.compare(how, &[0; 4]);
+        }
     }
 
     /// Makes the packet vanish and sends a copy of it instead, which comes by here again without a socket.

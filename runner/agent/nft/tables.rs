@@ -61,6 +61,8 @@ pub enum Hit {
         disown: Option<Disown>,
         /// Packets that the queue marks are sent twice.
         copies: Copies,
+        /// Connection tracking runs here: somebody else has rules.
+        tracked: bool,
     },
     /// It vanishes. Leaving packets go to a queue where nobody listens, if there is one: a rule that drops
     /// them tells the sender (`EPERM`), which a broken path never would.
@@ -70,6 +72,13 @@ pub enum Hit {
     },
     /// TCP is answered with a reset, everything else with port unreachable.
     Reset,
+    /// What asks for a connection goes to queue `number`, which marks what is to be refused.
+    Gate {
+        /// How.
+        way: QueueWay,
+        /// The queue's number.
+        number: u16,
+    },
 }
 
 /// Whether a step's queue may ask for copies of packets.
@@ -125,12 +134,17 @@ impl Tables<'_> {
             let to = INNER_CHAINS[side as usize];
             Base { name, hook, priority: priority + place, side, to }
         };
-        let reset = self.hit == Hit::Reset;
+        // Where resets can be sent.
+        let gate = matches!(self.hit, Hit::Gate { .. });
+        let reset = gate || self.hit == Hit::Reset;
         let mut bases = Vec::new();
         if self.filter.direction != Direction::Ingress {
             if reset {
                 bases.push(base("leave", libc::NF_INET_LOCAL_OUT, RESET_PRIORITY, Side::Leaving));
-                bases.push(base("forth", libc::NF_INET_FORWARD, RESET_PRIORITY, Side::Leaving));
+                // What only passes through is nobody's connection here.
+                if !gate {
+                    bases.push(base("forth", libc::NF_INET_FORWARD, RESET_PRIORITY, Side::Leaving));
+                }
             } else {
                 bases.push(base("leave", libc::NF_INET_POST_ROUTING, LEAVE_PRIORITY, Side::Leaving));
             }
@@ -138,7 +152,9 @@ impl Tables<'_> {
         if self.filter.direction != Direction::Egress {
             if reset {
                 bases.push(base("enter", libc::NF_INET_LOCAL_IN, RESET_PRIORITY, Side::Entering));
-                bases.push(base("through", libc::NF_INET_FORWARD, RESET_PRIORITY, Side::Entering));
+                if !gate {
+                    bases.push(base("through", libc::NF_INET_FORWARD, RESET_PRIORITY, Side::Entering));
+                }
             } else {
                 bases.push(base("enter", libc::NF_INET_PRE_ROUTING, ENTER_PRIORITY, Side::Entering));
             }

@@ -17,8 +17,9 @@ use crate::agent::hand::{self, Chore, Doing, spawn};
 use crate::agent::wire::Engine;
 use crate::spec::amount::DiskLevel;
 
-/// A file system's own records of a file take room too: looks and corrections until the level is met.
-const CORRECTIONS: usize = 16;
+/// A file system's own records of a file take room too, and the target goes on writing: looks and corrections until
+/// the level is met.
+const CORRECTIONS: usize = 64;
 /// How near is near enough: less than a file system gives out at once.
 const NEAR_BYTES: u64 = 128 << 10;
 /// Written at once where room can't be had without writing.
@@ -129,18 +130,28 @@ struct State {
 
 /// Makes the file as large as it must be.
 fn fill(task: &Disk, folder: &Folder, file: &File, state: &State) -> Result<(), String> {
-    let mut len = 0u64;
+    let (mut len, mut halvings) = (0u64, 0u32);
     for _ in 0..CORRECTIONS {
         let missing = task.missing_bytes(folder.space()?);
         if missing.unsigned_abs() <= NEAR_BYTES {
             return Ok(());
         }
-        let wanted = len.saturating_add_signed(missing);
-        resize(file, len, wanted, state).map_err(|error| error.to_string())?;
-        len = wanted;
-        state.held_bytes.store(len, Ordering::Relaxed);
+        let wanted = len.saturating_add_signed(missing >> halvings);
+        match resize(file, len, wanted, state) {
+            Ok(()) => {
+                len = wanted;
+                halvings = 0;
+                state.held_bytes.store(len, Ordering::Relaxed);
+            }
+            // Room is had as a whole or not at all, and the target took some of it meanwhile: less first.
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                len = file.metadata().map_err(|error| error.to_string())?.len();
+                halvings = (halvings + 1).min(62);
+            }
+            Err(error) => return Err(error.to_string()),
+        }
     }
-    Ok(())
+    Err("what else is written there changed faster than room could be taken".into())
 }
 
 fn resize(file: &File, from: u64, to: u64, state: &State) -> io::Result<()> {

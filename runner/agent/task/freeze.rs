@@ -1,6 +1,7 @@
 //! Freezing processes by name: SIGSTOP, and SIGCONT to take it back.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +9,12 @@ use super::{Capability, KILL, Place, TaskKind, Work};
 use crate::agent::processes::{self, Process};
 use crate::agent::wire::Counters;
 
-/// Looks for processes that were forked while others were being stopped; each finds fewer.
-const PASSES: usize = 8;
+/// Looks for processes that were forked while others were being stopped, and for those that were told to stop and
+/// have not yet; each finds fewer.
+const PASSES: usize = 64;
+
+/// Between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Stops every process with one of these names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,9 +81,14 @@ impl Work for Frozen {
                 break;
             }
             for process in moving {
-                process.signal(libc::SIGSTOP)?;
-                self.stopped.push(process);
+                let known = |one: &Process| (one.pid, one.started) == (process.pid, process.started);
+                if !self.stopped.iter().any(known) {
+                    process.signal(libc::SIGSTOP)?;
+                    self.stopped.push(process);
+                }
             }
+            // A process stops when it is next scheduled, and nobody but its parent or tracer is told.
+            std::thread::sleep(LOOK_AGAIN);
         }
         Ok(())
     }

@@ -10,12 +10,15 @@ pub mod churn;
 pub mod crowd;
 pub mod disk;
 pub mod dns;
+pub mod files;
 pub mod fill;
 pub mod freeze;
 pub mod http;
 mod proxied;
 pub mod signal;
 pub mod skew;
+pub mod throttle;
+mod watching;
 
 use std::fmt::Debug;
 
@@ -34,6 +37,8 @@ pub enum Place {
     Processes,
     /// The target's pid namespace, a view of the target's cgroup, and its door ([`super::cgroup`]).
     Cgroup,
+    /// The target's pid namespace, a view of the target's cgroup, and its limits on devices.
+    Devices,
 }
 
 impl Place {
@@ -43,6 +48,7 @@ impl Place {
             Self::Network => "network",
             Self::Processes => "processes",
             Self::Cgroup => "cgroup",
+            Self::Devices => "devices",
         }
     }
 }
@@ -65,8 +71,13 @@ pub const SYS_PTRACE: Capability = Capability { name: "SYS_PTRACE", bit: 19 };
 /// Folders of other users.
 pub const DAC_OVERRIDE: Capability = Capability { name: "DAC_OVERRIDE", bit: 1 };
 
+/// Acting as another group.
+pub const SETGID: Capability = Capability { name: "SETGID", bit: 6 };
+/// Acting as another user.
+pub const SETUID: Capability = Capability { name: "SETUID", bit: 7 };
+
 /// All capabilities that an agent may be given.
-const CAPABILITIES: [Capability; 4] = [NET_ADMIN, KILL, SYS_PTRACE, DAC_OVERRIDE];
+const CAPABILITIES: [Capability; 6] = [NET_ADMIN, KILL, SYS_PTRACE, DAC_OVERRIDE, SETGID, SETUID];
 
 /// The capability called so; nothing for one that no agent may have.
 pub fn capability(name: &str) -> Option<Capability> {
@@ -86,6 +97,11 @@ pub trait TaskKind {
     /// What carries it out, for the journal.
     fn engine(&self) -> Engine {
         Engine::Agent
+    }
+
+    /// True if only a look can tell what restoring it must know: [`Work::find`] says it, just before it is fired.
+    fn has_gap(&self) -> bool {
+        false
     }
 
     /// Makes everything ready, changing nothing. `tag` names what is made in the kernel.
@@ -111,6 +127,15 @@ pub trait TaskKind {
 
 /// A staged task in an agent's hands. Dropping it takes nothing back.
 pub trait Work: Debug {
+    /// Looks at what it is about to change: the task with all that restoring it takes. Nothing where the task says
+    /// that itself. Changes nothing.
+    ///
+    /// # Errors
+    /// It can't be seen, for people.
+    fn find(&mut self) -> Result<Option<Task>, String> {
+        Ok(None)
+    }
+
     /// Puts it into effect.
     ///
     /// # Errors
@@ -130,7 +155,6 @@ macro_rules! tasks {
         /// Something an agent does to a target other than impair its packets.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
-        #[expect(clippy::large_enum_variant, reason = "there are a few of them, each made once")]
         pub enum Task { $( $(#[doc = $doc])* $variant($type), )* }
 
         impl Task {
@@ -155,10 +179,14 @@ tasks! {
     Crowd(crowd::Crowd),
     /// A device is kept busy.
     Churn(churn::Churn),
+    /// Less of a device may be used.
+    Throttle(throttle::Throttle),
     /// Clocks are wrong.
     Skew(skew::Skew),
     /// A file system is filled.
     Disk(disk::Disk),
+    /// No more files can be opened.
+    Files(files::Files),
     /// DNS queries are answered falsely.
     Dns(dns::Dns),
     /// HTTP requests and their answers are changed.

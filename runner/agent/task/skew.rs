@@ -1,13 +1,12 @@
 //! Skewing the clock that processes read, in the vDSO of each.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration as StdDuration;
 
 use serde::{Deserialize, Serialize};
 
+use super::watching::Watching;
 use super::{Capability, Place, SYS_PTRACE, TaskKind, Work};
 use crate::agent::processes::{self, Process};
 use crate::agent::skewed::{Parameters, Skew as Words};
@@ -222,8 +221,8 @@ struct Skewing {
     task: Skew,
     tag: String,
     state: Arc<Mutex<State>>,
-    /// Looks for new programs; ends when the sender is dropped.
-    watch: Option<(Sender<()>, JoinHandle<()>)>,
+    /// Looks for new programs.
+    watch: Option<Watching>,
 }
 
 impl Work for Skewing {
@@ -236,33 +235,25 @@ impl Work for Skewing {
             return Err("no process could be reached to skew its clock".into());
         }
         drop(state);
-        let (stop, stopped) = channel();
         let (task, tag, shared) = (self.task.clone(), self.tag.clone(), Arc::clone(&self.state));
-        let watch = move || {
-            let mut jumps = 1;
-            while stopped.recv_timeout(WATCH_EVERY) == Err(RecvTimeoutError::Timeout) {
-                let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                let passed = now()[1] - since[1];
-                let due = task.every.map_or(1, |every| 1 + passed / every.as_ns().max(1).cast_signed());
-                if due != jumps {
-                    jumps = due;
-                    state.seen.clear();
-                }
-                let wanted = state.image.skewed(&task.parameters(&tag, jumps, since));
-                // What can't be read now is looked at again.
-                let _ = state.look(&wanted);
+        let mut jumps = 1;
+        self.watch = Some(Watching::every(WATCH_EVERY, move || {
+            let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let passed = now()[1] - since[1];
+            let due = task.every.map_or(1, |every| 1 + passed / every.as_ns().max(1).cast_signed());
+            if due != jumps {
+                jumps = due;
+                state.seen.clear();
             }
-        };
-        self.watch = Some((stop, std::thread::spawn(watch)));
+            let wanted = state.image.skewed(&task.parameters(&tag, jumps, since));
+            // What can't be read now is looked at again.
+            let _ = state.look(&wanted);
+        }));
         Ok(())
     }
 
     fn undo(&mut self) -> bool {
-        if let Some((stop, watch)) = self.watch.take() {
-            drop(stop);
-            // Ended either way.
-            let _ = watch.join();
-        }
+        self.watch = None;
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         heal(&state.image, &self.tag).is_ok()
     }

@@ -1,7 +1,7 @@
-//! The API: answers carts and checkouts out of the store, and says so when it can't.
+//! The API: answers carts and checkouts out of the store, and says so when it can't, or when it was told not to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,7 +40,13 @@ pub struct Args {
 /// The port can't be listened on, or the store is not NAME:PORT.
 pub async fn run(args: Args) -> Result<()> {
     let store = Upstream::new(&args.store).map_err(Error::mistake)?;
-    let api = Arc::new(Api { name: args.name, store, timeout: args.timeout, orders: AtomicU64::new(0) });
+    let api = Arc::new(Api {
+        name: args.name,
+        store,
+        timeout: args.timeout,
+        orders: AtomicU64::new(0),
+        closed: AtomicBool::new(false),
+    });
     serve(args.listen, move |ask| Arc::clone(&api).answer(ask)).await
 }
 
@@ -49,6 +55,8 @@ struct Api {
     store: Upstream,
     timeout: Duration,
     orders: AtomicU64,
+    /// In maintenance: carts and checkouts are refused.
+    closed: AtomicBool,
 }
 
 impl Api {
@@ -59,10 +67,20 @@ impl Api {
                 Ok(_) => json(StatusCode::OK, &json!({ "ok": true })),
                 Err(failure) => unavailable(failure),
             },
+            (&Method::POST, "/maintenance/on" | "/maintenance/off") => {
+                self.closed.store(ask.head.uri.path().ends_with("on"), Ordering::Relaxed);
+                text(StatusCode::OK, "noted\n")
+            }
+            (_, "/cart" | "/checkout") if self.closed.load(Ordering::Relaxed) => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "in maintenance\n")
+            }
             (&Method::GET | &Method::HEAD, "/cart") => self.cart().await,
             (&Method::POST, "/checkout") => self.check_out(ask.body).await,
             (_, "/cart" | "/checkout") => text(StatusCode::METHOD_NOT_ALLOWED, "GET /cart, POST /checkout\n"),
-            _ => text(StatusCode::NOT_FOUND, "there are /cart, /checkout and /health\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "there are /cart, /checkout, /health and /maintenance/on and /off\n",
+            ),
         }
     }
 

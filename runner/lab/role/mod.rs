@@ -5,13 +5,14 @@
 //! they are told is on their command line. Start at [`run`].
 
 pub mod api;
+pub mod ask;
 pub mod balance;
 pub mod gateway;
 pub mod store;
 pub mod upstream;
 
 use std::future::Future;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,6 +37,8 @@ const MAX_BODY_BYTES: usize = 64 << 10;
 const DRAIN: Duration = Duration::from_secs(1);
 /// Connections waiting to be accepted: bursts after a pause must not be refused.
 const BACKLOG: u32 = 4096;
+/// How long after a connection could not be accepted the next one is tried.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 
 /// The roles and what they are told.
 #[derive(clap::Subcommand)]
@@ -46,6 +49,8 @@ pub enum Role {
     Api(api::Args),
     /// Keeps small values in memory.
     Store(store::Args),
+    /// Sends one request to a role, and ends.
+    Ask(ask::Args),
 }
 
 /// Runs a role until SIGTERM or SIGINT.
@@ -64,6 +69,7 @@ pub fn run(role: Role) -> Result<Exit> {
             Role::Gateway(args) => gateway::run(args).await,
             Role::Api(args) => api::run(args).await,
             Role::Store(args) => store::run(args).await,
+            Role::Ask(args) => ask::run(args).await,
         }
     })?;
     // Name lookups that never end must not hold up the exit.
@@ -97,9 +103,12 @@ where
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                // Out of descriptors, say: the next one may succeed.
-                if let Ok((stream, _)) = accepted {
-                    tokio::spawn(connection(stream, answer.clone(), stopping.clone()));
+                match accepted {
+                    Ok((stream, _)) => {
+                        tokio::spawn(connection(stream, answer.clone(), stopping.clone()));
+                    }
+                    // Out of descriptors, say: a later one may succeed.
+                    Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
                 }
             }
             _ = terminate.recv() => break,
@@ -114,9 +123,18 @@ where
 }
 
 fn listen(port: u16) -> std::io::Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind((Ipv4Addr::UNSPECIFIED, port).into())?;
+    // Over IPv6 and IPv4 by one socket, as most servers do; by IPv4 alone on a kernel without IPv6.
+    let both = TcpSocket::new_v6().and_then(|socket| {
+        socket.set_reuseaddr(true)?;
+        socket.bind((Ipv6Addr::UNSPECIFIED, port).into())?;
+        Ok(socket)
+    });
+    let socket = both.or_else(|_| {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind((Ipv4Addr::UNSPECIFIED, port).into())?;
+        Ok::<_, std::io::Error>(socket)
+    })?;
     socket.listen(BACKLOG)
 }
 

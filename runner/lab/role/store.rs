@@ -1,6 +1,8 @@
-//! The store: keeps small values in memory and takes its time, as databases do.
+//! The store: keeps small values in memory and takes its time, as databases do. It may also keep each in a file,
+//! by a thread of its own, so that a full disk and a lack of threads mean something to it.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use http_body_util::Full;
 use hyper::header::HeaderValue;
 use hyper::{Method, Response, StatusCode};
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::{Ask, PORT, answer, duration, json, serve, text};
 use crate::error::Result;
@@ -25,6 +28,9 @@ pub struct Args {
     /// How long it takes to answer.
     #[arg(long, value_parser = duration, default_value = "1ms")]
     delay: Duration,
+    /// A folder to write each value to before it counts as kept.
+    #[arg(long)]
+    keep_in: Option<PathBuf>,
 }
 
 /// Runs a store.
@@ -32,13 +38,14 @@ pub struct Args {
 /// # Errors
 /// The port can't be listened on.
 pub async fn run(args: Args) -> Result<()> {
-    let store = Arc::new(Store { values: Mutex::default(), delay: args.delay });
+    let store = Arc::new(Store { values: Mutex::default(), delay: args.delay, folder: args.keep_in });
     serve(args.listen, move |ask| Arc::clone(&store).answer(ask)).await
 }
 
 struct Store {
     values: Mutex<Values>,
     delay: Duration,
+    folder: Option<PathBuf>,
 }
 
 /// Values by key, and the keys by age.
@@ -74,6 +81,11 @@ impl Store {
         if !self.delay.is_zero() {
             tokio::time::sleep(self.delay).await;
         }
+        if let (Some(folder), &Method::PUT) = (&self.folder, &ask.head.method)
+            && let Err(error) = write(folder.join(file_name(key)), ask.body.clone()).await
+        {
+            return text(StatusCode::SERVICE_UNAVAILABLE, format!("not kept: {error}\n"));
+        }
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         match ask.head.method {
             Method::GET => match values.by_key.get(key) {
@@ -91,9 +103,34 @@ impl Store {
     }
 }
 
+/// What the file of a value is called, whatever its key.
+fn file_name(key: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    key.chars().map(plain).take(64).collect()
+}
+
+/// Writes a file, by a thread of its own.
+async fn write(path: PathBuf, value: Bytes) -> std::io::Result<()> {
+    let (done, written) = oneshot::channel();
+    let writer = move || {
+        // Whoever asked may have gone away.
+        let _ = done.send(std::fs::write(path, value));
+    };
+    std::thread::Builder::new().name("write".into()).spawn(writer)?;
+    written.await.unwrap_or_else(|_| Err(std::io::Error::other("the writer is gone")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_value_that_can_t_be_written_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path().join(file_name("../a b")), Bytes::from("x")).await.unwrap();
+        assert_eq!(std::fs::read(folder.path().join("___a_b")).unwrap(), b"x");
+        assert!(write(folder.path().join("no/such/folder"), Bytes::new()).await.is_err());
+    }
 
     #[test]
     fn keeps_the_newest_values() {

@@ -14,7 +14,7 @@ use super::super::shared::Shared;
 use super::super::stamp::stamp;
 use super::super::visit::NO_VISIT;
 use super::super::wire::{Occasion, Wired};
-use super::Worker;
+use super::{OPENED_AT_ONCE, Worker};
 
 impl Worker {
     /// Sends the first request of an arrival.
@@ -76,22 +76,51 @@ impl Worker {
         let link = self.pool.get(number);
         let (load, address) = (link.load as usize, link.address);
         self.pool.close(number);
-        while self.pool.count(load, address as usize) < self.lanes[load].connections
+        self.open_waiting(load, address);
+    }
+
+    /// Opens connections for requests that were held back, as many as may be opened at once.
+    pub(super) fn open_held_back(&mut self) {
+        self.opened_at_once = 0;
+        for (load, address) in std::mem::take(&mut self.held_back) {
+            self.open_waiting(load, address);
+        }
+    }
+
+    /// Opens connections for requests that wait for one, the oldest first, as many as there may be.
+    fn open_waiting(&mut self, load: usize, address: u32) {
+        while self.opened_at_once < OPENED_AT_ONCE
+            && self.pool.count(load, address as usize) < self.lanes[load].connections
             && let Some(ticket) = self.pool.queue(load, address as usize).pop_front()
         {
             self.open(load, address, ticket);
         }
+        if !self.pool.queue(load, address as usize).is_empty() {
+            self.hold_back(load, address);
+        }
+    }
+
+    /// Has whatever waits there looked at again when sockets have had their turn.
+    fn hold_back(&mut self, load: usize, address: u32) {
+        // A load of all the connections it may have is looked at when one of them is free.
+        let more = self.pool.count(load, address as usize) < self.lanes[load].connections;
+        if more && !self.held_back.contains(&(load, address)) {
+            self.held_back.push((load, address));
+        }
     }
 
     /// Opens a connection for a request under way, which is sent once connected; of a load that has all the
-    /// connections it may have, it waits for one.
+    /// connections it may have, and where many have just been opened, it waits for one.
     pub(super) fn open(&mut self, load: usize, address: u32, ticket: Ticket) {
         let lane = &self.lanes[load];
-        if self.pool.count(load, address as usize) >= lane.connections {
+        let all = self.pool.count(load, address as usize) >= lane.connections;
+        if all || self.opened_at_once >= OPENED_AT_ONCE {
             self.flights.get_mut(ticket).connection = UNCARRIED;
             self.pool.queue(load, address as usize).push_back(ticket);
+            self.hold_back(load, address);
             return;
         }
+        self.opened_at_once += 1;
         let place = &lane.prepared.places[address as usize];
         let to = place.address(self.turns);
         self.turns += 1;

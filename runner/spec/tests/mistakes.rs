@@ -101,6 +101,50 @@ fn says_what_a_field_takes() {
 }
 
 #[test]
+fn says_what_is_wrong_with_a_probe() {
+    let named = |probe: &str| changed(&[("phases:\n", &format!("probes:\n  it: {{ {probe} }}\nphases:\n"))]);
+    let http = |more: &str| named(&format!("http: {{ get: http://127.0.0.1:8080/, {more} }}"));
+    let steady = |more: &str| {
+        let probe = "probe: { http: { get: http://127.0.0.1:8080/health, expect: { status: 200 } } }";
+        let asked = probe.replace("status: 200 }", &format!("status: 200 }}, {more}"));
+        changed(&[(probe, &asked)])
+    };
+    let texts = [
+        http("when: sometimes, no_data: maybe"),
+        http("when: edge, during: slow-api"),
+        http("during: slow-ap"),
+        http("every: 10ms, timeout: 0s, allowed_failures: lots"),
+        http("when: before, every: 5s, allowed_failures: 10%"),
+        http("retry_after: 1s"),
+        http("retries: 1000, delay: 1m"),
+        http("within: 5s"),
+        http("tls: { insecure: true }"),
+        http("expect: { json: { oops: 1 }, regex: '(' }"),
+        steady("when: after, allowed_failures: 2, no_data: ignore"),
+        steady("during: slow-api"),
+        changed(&[(
+            "abort: [",
+            "abort: [ { probe: { http: { get: http://127.0.0.1:8080/health, every: 3s } } }, ",
+        )]),
+        named("tcp: { connect: 127.0.0.1, bytes: '' }"),
+        named("tcp: { connect: 'gateway.lab:x' }"),
+        named("exec: { run: [], output: '/(/' }"),
+        named("exec: { run: [pg_isready], user: postgres }"),
+        named("exec: { run: [pg_isready], on: one-ap, output: '< many' }"),
+        named("docker: { on: nobody, restarts: few }"),
+        named("docker: { on: one-api, state: exited, health: healthy }"),
+        named("logs: { on: one-api, pattern: '[', count: 5 }"),
+        named("ping: { host: a }"),
+        named("prometheus: { url: 'localhost:9090', query: ' ', value: many }"),
+        named(
+            "prometheus: { url: 'http://127.0.0.1:9090?x', query: up, value: == 1, tls: { insecure: true } }",
+        ),
+        named("prometheus: { url: 'http://127.0.0.1:9090', query: up, value: == 1, auth: { bearer: '' } }"),
+    ];
+    check_refused("probes", &texts);
+}
+
+#[test]
 fn says_where_an_expression_is_wrong() {
     let checks = [
         "p99x(latency) < 300ms",
@@ -114,8 +158,8 @@ fn says_where_an_expression_is_wrong() {
         "p99(latency, shoppers, more) < 300ms",
         "p99(latency < 300ms",
         "latency) < 300ms",
-        "p0(latency) < 300ms",
-        "p100(latency) < 300ms",
+        "p101(latency) < 300ms",
+        "p100.1(latency) < 300ms",
         "p9.9.9(latency) < 300ms",
         "p99(latncy) < 300ms",
         "p99(good) < 300ms",
@@ -150,6 +194,27 @@ fn says_where_an_expression_is_wrong() {
         "\"p99(latency)\\t< 300\"",
         "é(latency) < 300ms",
         "p99(latency) < é300ms",
+        // Arithmetic.
+        "p99(latency) + rate(good) < 300ms",
+        "p99(latency) - 5 < 300ms",
+        "p99(latency) * p50(latency) < 300ms",
+        "p99(latency) < 2 * rate(good)",
+        "2 * p99(latency) < 5%",
+        "rate(good) > 0.9 * rate(good)",
+        "rate(good) + 0.5 > 99%",
+        "share(good) > 500/s",
+        "throughput(good) > 99%",
+        "1s < 2s",
+        "p99(latency) / 0 < 2s",
+        "(p99(latency) < 300ms",
+        "p99(latency) < 2 * (p50(latency) + 1ms",
+        "p99(latency) < 2 *",
+        "2 * slo(availability) > 1",
+        "p99(latency) < 3x",
+        "1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1 < count(good)",
+        "((((((((((((count(good)))))))))))) > 1",
+        "time_to_steady(fast) < 1s",
+        "harmed(availability, fast) < 1",
     ];
     let lines: String = checks.iter().map(|check| format!("  - {check}\n")).collect();
     let goods = [
@@ -180,6 +245,61 @@ fn says_where_an_expression_is_wrong() {
         changed(&[("- rate(good) >= 99.9% over 10s", "- |\n    rate(god) >= 99.9%")]),
     ];
     check_refused("expressions", &texts);
+}
+
+#[test]
+fn says_which_check_decides_nothing_and_which_figure_is_not_there() {
+    let expected = |check: &str| changed(&[("p99(latency) < 400ms", check)]);
+    let steady = |check: &str| changed(&[("p99(latency) < 300ms over 10s", check)]);
+    let guard = |check: &str| changed(&[("rate(good) < 80% over 3s", check)]);
+    let slo =
+        |fields: &str| changed(&[("objective: 95% }", &format!("objective: 95%, slices: {fields} }}"))]);
+    let texts = [
+        expected("rate(good) >= 0%"),
+        expected("rate(good) < 101%"),
+        expected("rate(good) > 100%"),
+        expected("p99(latency) >= 0s"),
+        expected("count(dropped) < 0"),
+        expected("rate(good) - rate(bad) > 200%"),
+        expected("2 * rate(good) <= 200%"),
+        expected("capacity_lost <= 100%"),
+        steady("rate(good) <= 100% over 5s"),
+        guard("rate(good) <= 100%"),
+        guard("rate(errors) > 100%"),
+        expected("'p99(latency, baselin) < 400ms'"),
+        expected("'p99(latency, request=GET /basket) < 400ms'"),
+        expected("'p99(latency, outcome=slow) < 400ms'"),
+        expected("'p99(latency, baseline, recover) < 400ms'"),
+        expected("'p99(service, GET /cart) < 400ms'"),
+        expected("'count(dropped, GET /cart) < 4'"),
+        expected("'rate(good, outcome=bad) < 4%'"),
+        expected("'p99(latency, baseline) < 400ms over 5s'"),
+        expected("p99(tls) < 400ms"),
+        expected("time_to_abort(fast) < 1s"),
+        expected("budget_spent_by_time < 1%"),
+        expected("capacity_lost < 50%"),
+        steady("'p99(latency, baseline) < 300ms'"),
+        guard("'p99(latency, GET /cart) > 300ms'"),
+        guard("harmed > 5"),
+        changed(&[
+            ("  baseline:", "  shoppers:"),
+            ("p99(latency) < 400ms", "'p99(latency, shoppers) < 400ms'"),
+        ]),
+        slo("{ of: 500ms }"),
+        slo("{ of: 10s, at_least: 90%, when: p99(latency) < 1s }"),
+        slo("{ of: 10s, at_least: 0% }"),
+        slo("{ of: 10s, when: 'p99(latency, shoppers) < 1s' }"),
+        slo("{ of: 10s, when: rate(good) >= 0% }"),
+        slo("{ of: 10s }").replace("rate(good) < 80% over 3s", "slo(fast)"),
+        changed(&[("limits:", "thresholds: { http_req_duration: [p(95)<2s], vus: [count<1] }\nlimits:")]),
+        changed(&[("limits:", "thresholds: { http_req_failed: [rate<1.01] }\nlimits:")]),
+        changed(&[("limits:", "thresholds: { 'http_req_duration{name:x}': [p(95)<2] }\nlimits:")]),
+        changed(&[
+            ("limits:", "thresholds: { http_req_failed: [rate<0.01] }\nlimits:"),
+            ("  baseline:", "  run:"),
+        ]),
+    ];
+    check_refused("figures", &texts);
 }
 
 #[test]
@@ -240,6 +360,8 @@ fn says_what_does_not_fit_together() {
         changed(&[(fault, "http: { on: one-api, port: 80, headers: { 'a b': '*' }, request: { set: { content-length: '5', 'x y': a } } }")]),
         changed(&[("load: shoppers, good: status", "load: shopers, good: status")]),
         changed(&[("objective: 99.9%, window: 30d", "objective: 100%, window: 0s"), ("95%", "0%")]),
+        changed(&[("window: 30d", "window: fortnight, alerts: [{ burn: -1, over: 1h }, { burn: 2, over: 0s }]")]),
+        changed(&[("window: 30d", "window: month, alerts: [{ burn: 1001, over: 1h, and: 2h }], needs: { db: 0% }")]),
         changed(&[("slo(availability)", "slo(availibility)"), ("p99(latency) < 400ms", "\"p99(latency, visitors) < 400ms\"")]),
         changed(&[("  slow-api: [", "  slow-apy: [")]),
         changed(&[("[ time_to_steady < 10s ]", "[]")]),
@@ -382,7 +504,6 @@ fn says_what_contradicts_itself_in_how_a_load_travels() {
         with("resolve: { 'shop.test:443': '127.0.0.1' }", secure),
         with("resolve: { 'shop.test': '127.0.0.1:1' }", secure),
         with("resolve: { 'other.test:443': '[::1]:1' }", secure),
-        changed(&[("http://127.0.0.1:8080/health", "https://127.0.0.1/health")]),
         tcp("tcp: localhost"),
         tcp("tcp: 'http://localhost:1'"),
         tcp("tcp: localhost:1/x"),

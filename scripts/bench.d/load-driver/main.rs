@@ -1,8 +1,8 @@
 //! What `scripts/bench load` needs beside the program: its server, the floor below which no client gets, and
 //! the engine by itself.
 //!
-//! `load-driver serve [log|freeze]`, `load-driver floor ADDRESS CONNECTIONS SECONDS`, and with a load as
-//! experiments write it `load-driver drive LOAD SECONDS`, which prints what was measured as JSON, and
+//! `load-driver serve [log|freeze]`, `load-driver floor ADDRESS CONNECTIONS SECONDS`, `load-driver paced ADDRESS
+//! CONNECTIONS RATE SECONDS`, and with a load as experiments write it `load-driver drive LOAD SECONDS`, which prints what was measured as JSON, and
 //! `load-driver schedule LOAD COUNT`, which prints its intended instants in nanoseconds.
 
 mod floor;
@@ -31,6 +31,13 @@ fn main() {
             let count = floor::floor(address, connections.parse().expect("a number"), seconds);
             writeln!(std::io::stdout(), "{}", count.expect("it is answered")).expect("stdout is open");
         }
+        ["paced", address, connections, rate_per_s, seconds] => {
+            let seconds = StdDuration::from_secs_f64(seconds.parse().expect("seconds"));
+            let (address, rate_per_s) =
+                (address.parse().expect("an address"), rate_per_s.parse().expect("a rate"));
+            let count = floor::paced(address, connections.parse().expect("a number"), rate_per_s, seconds);
+            writeln!(std::io::stdout(), "{}", count.expect("it is answered")).expect("stdout is open");
+        }
         ["drive", load, seconds, realtime @ ..] => {
             let manner = worker::Manner { realtime: realtime == ["realtime"], ..worker::Manner::default() };
             let setup = Setup { manner, ..Setup::default() };
@@ -44,7 +51,7 @@ fn main() {
         }
         _ => panic!(
             "usage: load-driver serve [log|freeze] | floor ADDRESS CONNECTIONS SECONDS | \
-             drive LOAD SECONDS [realtime] | schedule LOAD COUNT"
+             paced ADDRESS CONNECTIONS RATE SECONDS | drive LOAD SECONDS [realtime] | schedule LOAD COUNT"
         ),
     }
 }

@@ -43,6 +43,8 @@ def pace(rate):
         for name, flags in (("chaos", []), ("chaos --realtime", ["--realtime"]), ("chaos --batched", ["--batched"])):
             used = Used(common + flags)
             report(name, rate, [came for came, _ in server.log()], used, extra=lag(saved.name))
+        used = Used([DRIVER, "paced", server.address, "64", str(rate), str(SECONDS)])
+        report("floor, a wake-up a request", rate, [came for came, _ in server.log()], used)
         poisson = f"{{ rate: {rate}/s, arrivals: poisson, requests: [ get: '{server.url}' ] }}"
         for name, flags in (("chaos poisson", []), ("chaos poisson --realtime", ["realtime"])):
             used = Used([DRIVER, "drive", poisson, str(SECONDS)] + flags)

@@ -100,12 +100,28 @@ fn what_can_not_be_reported_is_said() {
     for (args, said) in [
         (vec!["report", "nowhere"], "20260301-100000-k3v9"),
         (vec!["report", "20260301-100000-k3v9", "--format", "pdf"], "one of all, json, html, hlog, terminal"),
+        (vec!["report", "20260301-100000-k3v9", "--format", "csv,terminal"], "ask for it by itself"),
+        (vec!["run", "x.yaml", "--report", "pdf"], "there are: json, html, hlog, terminal, junit"),
+        (vec!["run", "x.yaml", "--report", "terminal"], "terminal=FILE"),
+        (vec!["postmortem", "nowhere"], "20260301-100000-k3v9"),
         (vec!["report"], "--help"),
     ] {
         let output = chaos(dir.path(), &args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert!(text(&output.stderr).contains(said), "{args:?}: {}", text(&output.stderr));
     }
+    let several =
+        chaos(dir.path(), &["report", "20260301-100000-k3v9", "--format", "junit,csv", "--out", "two"]);
+    assert!(several.stdout.is_empty(), "{}", text(&several.stdout));
+    let mut saved: Vec<_> = std::fs::read_dir(dir.path().join("two"))
+        .expect("made")
+        .map(|file| file.expect("read").file_name().into_string().expect("text"))
+        .collect();
+    saved.sort();
+    assert_eq!(saved, ["intervals.csv", "junit.xml"]);
+    let drafted = chaos(dir.path(), &["postmortem", "20260301-100000-k3v9"]);
+    assert_eq!(drafted.status.code(), Some(0), "{}", text(&drafted.stderr));
+    assert!(text(&drafted.stdout).starts_with("# Post-mortem: "));
     let list = text(&chaos(dir.path(), &["report", "--list"]).stdout);
     assert!(["json", "html", "terminal"].iter().all(|name| list.contains(name)), "{list}");
 }

@@ -13,8 +13,8 @@ use chaos::fault::step::{Op, Packets, Step};
 use chaos::load::record::Stats;
 use chaos::plan::{FaultPlan, LoadPlan, PhasePlan, Plan};
 use chaos::slo::search::End;
-use chaos::spec::expr::{Check, Condition, Metric, Op as Compare, Quantity, Series, Term};
-use chaos::spec::{Limits, Located, Named, Replicas, Slo};
+use chaos::spec::expr::{Check, Condition, Expr, Figure, Metric, Op as Compare, Term};
+use chaos::spec::{Limits, Located, Named, Replicas, Slo, Window};
 use chaos::units::{Duration, NS_PER_S, Ratio};
 use chaos::verdict::{CapacityReport, TrialReport};
 
@@ -128,6 +128,7 @@ impl Sample {
                 eject_after: None,
                 eject_for: Duration::from_s(5),
                 store_delay: Duration::from_ms(1),
+                durable: false,
                 balance: chaos::spec::Balance::RoundRobin,
             })),
             targets: BTreeMap::from([(name("one-api"), vec![name("api-1")])]),
@@ -146,6 +147,7 @@ impl Sample {
                 .collect(),
             slos: self.slos(),
             steady_state: Vec::new(),
+            probes: Default::default(),
             phases: vec![
                 phase("baseline", 0, baseline_s, false, vec![]),
                 phase("slow-api", baseline_s, fault_s, false, vec![0]),
@@ -174,7 +176,10 @@ impl Sample {
                 load: located(format!("{}{}", self.loads.first().map_or("nobody", |load| load), self.suffix)),
                 good: located(Condition { text: good.into(), terms: vec![term] }),
                 objective: located(Ratio::new(objective)),
-                window: located(Duration::from_s(30 * 86_400)),
+                window: located(Window::Rolling(Duration::from_s(30 * 86_400))),
+                alerts: Vec::new(),
+                needs: Named::default(),
+                slices: None,
             };
             (located(format!("{label}{}", self.suffix)), slo)
         };
@@ -186,22 +191,17 @@ impl Sample {
 
     fn expectations(&self) -> Named<Vec<Located<Check>>> {
         let name = |name: &str| format!("{name}{}", self.suffix);
-        let check = |text: &str, metric, op, threshold| {
-            located(Check { text: text.into(), metric, op, threshold, over: None, load: None })
+        // The text as it is shown may be hostile; what is measured is not.
+        let check = |text: &str, clean: &str| {
+            located(Check { text: text.into(), ..clean.parse().expect("it is a check") })
         };
-        let latency = Metric::Quantile(0.99, Series::Latency);
         let availability = name("availability");
-        let slow = vec![
-            check(&name("p99(latency) < 400ms"), latency, Compare::Lt, Quantity::Seconds(0.4)),
-            check(
-                &format!("slo({availability})"),
-                Metric::Slo(availability.clone()),
-                Compare::Ge,
-                Quantity::Objective,
-            ),
-        ];
-        let steady =
-            check("time_to_steady < 10s", Metric::TimeToSteady, Compare::Lt, Quantity::Seconds(10.0));
+        let objective = format!("slo({availability})");
+        let figure = Figure { text: objective.clone(), metric: Metric::Slo(availability), names: Vec::new() };
+        let mut met = check(&objective, "slo(a)");
+        met.value.left = Expr::Figure(figure);
+        let slow = vec![check(&name("p99(latency) < 400ms"), "p99(latency) < 400ms"), met];
+        let steady = check("time_to_steady < 10s", "time_to_steady < 10s");
         Named(vec![(located(name("slow-api")), slow), (located(name("recover")), vec![steady])])
     }
 
@@ -238,6 +238,8 @@ impl Sample {
                     nft_redirect: true,
                     conntrack: true,
                     tbf: true,
+                    sock_diag: true,
+                    sock_destroy: true,
                 }),
             },
         );
@@ -339,6 +341,11 @@ impl Sample {
             file: text("experiments/slow-replica.yaml"),
             command: text("chaos run experiments/slow-replica.yaml --set seed=42"),
             plan: plan.clone(),
+            lines: BTreeMap::from([
+                (format!("slo({})", text("availability")), 21),
+                (format!("expect/{}/{}", text("slow-api"), text("p99(latency) < 400ms")), 41),
+                (format!("phase/{}", text("slow-api")), 33),
+            ]),
             environment: BTreeMap::from([
                 ("kernel".into(), "6.18.5".into()),
                 ("docker".into(), "20.10.24".into()),

@@ -160,6 +160,21 @@ impl H2 {
         Ok(())
     }
 
+    /// Makes a header block the last one; one that says the same is not looked at again.
+    fn read(&mut self, block: &[u8]) -> Result<(), Malformed> {
+        let changes = self.heard.changes();
+        if self.last.changes == Some(changes) && self.last.block == block {
+            return Ok(());
+        }
+        self.last.changes = None;
+        self.heard.read(block, MAX_BLOCK_BYTES, &mut self.last.plain)?;
+        self.last.head = hpack::Head::read(&self.last.plain);
+        self.last.block.clear();
+        self.last.block.extend_from_slice(block);
+        self.last.changes = Some(changes).filter(|_| changes == self.heard.changes());
+        Ok(())
+    }
+
     /// A whole header block: interim or final head, or trailers.
     fn answer(
         &mut self,
@@ -169,17 +184,12 @@ impl H2 {
         length: usize,
         events: &mut Vec<Event>,
     ) -> Result<(), Malformed> {
-        // No table: a block for nobody changes nothing, and one like the last says the same.
+        // The table follows what is for nobody, too.
+        self.read(block)?;
         let Some(index) = self.find(id) else {
             return Ok(());
         };
-        if self.last.0 != block || block.is_empty() {
-            let head = hpack::Head::read(block)?;
-            self.last.0.clear();
-            self.last.0.extend_from_slice(block);
-            self.last.1 = head;
-        }
-        let head = self.last.1;
+        let head = self.last.head?;
         let stream = &mut self.streams[index];
         stream.bytes += length as u64;
         match (stream.status, head.status) {
@@ -202,7 +212,7 @@ impl H2 {
                     self.begun.push(stream.tag);
                 }
                 if let Some(kept) = &mut stream.kept {
-                    for field in hpack::fields(block) {
+                    for field in hpack::fields(&self.last.plain) {
                         let (name, value) = field?;
                         kept.header(&String::from_utf8_lossy(&name.read()?), &value.read()?);
                     }

@@ -1,9 +1,7 @@
 //! Header blocks of HTTP/2 (RFC 7541), without the dynamic table: a block means the same whenever it comes.
 //!
-//! We announce a table of no size (SETTINGS_HEADER_TABLE_SIZE 0), so a peer may refer to the 61 fixed
-//! entries only, and a block equal to the last one needs no second look: that is where the time goes in a
-//! load test, whose answers differ in nothing but a date. What we send is laid out without one, too; see [`super::table`].
-//! Huffman codes are a library's. Start at [`fields`].
+//! The tables are kept apart from that: what comes is read into such a block ([`super::heard`]), and what is sent is
+//! laid out as one first ([`super::table`]). Huffman codes are a library's. Start at [`fields`].
 
 use std::borrow::Cow;
 
@@ -74,7 +72,16 @@ const STATIC: [(&str, &str); 61] = [
     ("www-authenticate", ""),
 ];
 
-const OUT_OF_TABLE: Malformed = Malformed("a header that refers to a table we said we don't keep");
+/// The most that a dynamic table keeps, ours or theirs: what the protocol starts with.
+pub(super) const MAX_BYTES: usize = 4_096;
+
+/// What an entry of a dynamic table takes besides its texts (RFC 7541, 4.1).
+pub(super) const ENTRY_BYTES: usize = 32;
+
+/// The first place behind the fixed entries.
+pub(super) const FIRST_PLACE: usize = 62;
+
+pub(super) const OUT_OF_TABLE: Malformed = Malformed("a header that refers to an entry no table has");
 const CUT_SHORT: Malformed = Malformed("a header block that ends inside a header");
 
 /// A header's name or value as it stands in a block.
@@ -172,7 +179,7 @@ impl<'a> Fields<'a> {
                 return Ok(Some((Text::Known(name), Text::Known(value))));
             }
             if first & 0xe0 == 0x20 {
-                // A new size of the table: we allow none but nothing.
+                // A new size of the table: without one, none but nothing.
                 if self.number(5)? != 0 {
                     return Err(OUT_OF_TABLE);
                 }
@@ -187,7 +194,7 @@ impl<'a> Fields<'a> {
     }
 
     /// An integer with a prefix of so many bits (RFC 7541, 5.1).
-    fn number(&mut self, bits: u32) -> Result<usize, Malformed> {
+    pub(super) fn number(&mut self, bits: u32) -> Result<usize, Malformed> {
         let mask = (1u8 << bits) - 1;
         let (first, mut rest) = self.block.split_first().ok_or(CUT_SHORT)?;
         let mut value = usize::from(first & mask);
@@ -209,7 +216,7 @@ impl<'a> Fields<'a> {
         Ok(value)
     }
 
-    fn text(&mut self) -> Result<Text<'a>, Malformed> {
+    pub(super) fn text(&mut self) -> Result<Text<'a>, Malformed> {
         let coded = self.block.first().is_some_and(|first| first & 0x80 != 0);
         let length = self.number(7)?;
         let (text, rest) = self.block.split_at_checked(length).ok_or(CUT_SHORT)?;
@@ -288,7 +295,7 @@ pub fn put(name: &str, value: &[u8], out: &mut Vec<u8>) {
     put_text(value, out);
 }
 
-fn put_text(text: &[u8], out: &mut Vec<u8>) {
+pub(super) fn put_text(text: &[u8], out: &mut Vec<u8>) {
     put_number(text.len(), 7, 0, out);
     out.extend_from_slice(text);
 }

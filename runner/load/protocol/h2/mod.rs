@@ -2,13 +2,14 @@
 //!
 //! Pure like every protocol here: [`H2`] is fed what arrived, says which requests ended and how, and keeps
 //! what is to be written in a buffer. Framing is our own because a load test needs a small part of the
-//! protocol, and that part cheap: bodies are counted and dropped, header blocks mean the same every time
-//! (see [`hpack`]), and a whole turn's requests leave in one write. Whatever a server sends ends in answers
+//! protocol, and that part cheap: bodies are counted and dropped, a header block like the last one is read once
+//! (see [`heard`]), and a whole turn's requests leave in one write. Whatever a server sends ends in answers
 //! or in [`Malformed`], within a bounded amount of memory. Start at [`H2::open`] and [`H2::feed`].
 
 mod answers;
 mod control;
 pub mod frame;
+mod heard;
 pub mod hpack;
 mod message;
 mod table;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use super::{Answer, Malformed};
 use crate::load::kept::{Keep, Kept};
 use frame::{CANCEL, HEAD_BYTES, Head, MAX_PAYLOAD, flag, kind, setting};
+use heard::Heard;
 pub use message::{lay_out, scheme};
 use table::Table;
 
@@ -62,8 +64,10 @@ pub struct H2 {
     data: Option<Rest>,
     /// A header block whose CONTINUATION frames are still to come.
     block: Option<Block>,
-    /// The block read last and what it said.
-    last: (Vec<u8>, hpack::Head),
+    /// The block read last.
+    last: Last,
+    /// The other side's headers that we keep.
+    heard: Heard,
     /// Our headers that the other side keeps.
     table: Table,
     /// A block as it is sent, while it is made.
@@ -85,6 +89,17 @@ pub struct H2 {
     settled: bool,
     /// No stream may be opened any more.
     closing: bool,
+}
+
+/// The header block read last, and what it said.
+#[derive(Debug)]
+struct Last {
+    block: Vec<u8>,
+    /// The state of the table in which the same bytes say the same; none where reading it changed the table.
+    changes: Option<u64>,
+    /// The same without a table.
+    plain: Vec<u8>,
+    head: Result<hpack::Head, Malformed>,
 }
 
 #[derive(Debug)]
@@ -201,7 +216,6 @@ impl H2 {
         let mut out = Vec::with_capacity(512);
         out.extend_from_slice(PREFACE);
         let settings = [
-            (setting::HEADER_TABLE_SIZE, 0),
             (setting::ENABLE_PUSH, 0),
             (setting::INITIAL_WINDOW_SIZE, STREAM_WINDOW),
             (setting::MAX_HEADER_LIST_SIZE, MAX_BLOCK_BYTES as u32),
@@ -218,7 +232,13 @@ impl H2 {
             partial: Vec::new(),
             data: None,
             block: None,
-            last: (Vec::new(), hpack::Head::default()),
+            last: Last {
+                block: Vec::new(),
+                changes: None,
+                plain: Vec::new(),
+                head: Ok(hpack::Head::default()),
+            },
+            heard: Heard::default(),
             table: Table::default(),
             encoded: Vec::new(),
             streams: Vec::new(),

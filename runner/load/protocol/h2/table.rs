@@ -5,17 +5,7 @@
 //! Nothing is ever evicted: what does not fit is sent as it is, so that an entry's place follows from how
 //! many came after it. Credentials are never put in (RFC 7541, 7.1.3). Start at [`Table::encode`].
 
-use super::hpack::{self, Text};
-
-/// The most that is kept there, whatever a server allows: what the protocol starts with, and room for the
-/// headers of several kinds of request.
-const MAX_BYTES: usize = 4_096;
-
-/// What an entry takes besides its texts (RFC 7541, 4.1).
-const ENTRY_BYTES: usize = 32;
-
-/// The first place behind the fixed entries.
-const FIRST_PLACE: usize = 62;
+use super::hpack::{self, ENTRY_BYTES, FIRST_PLACE, MAX_BYTES, Text};
 
 /// Our headers in the other side's table.
 #[derive(Debug)]

@@ -238,7 +238,7 @@ fn what_no_server_may_send_is_refused() {
     );
     check(
         new().frame(kind::HEADERS, END_HEADERS, 1, &[0xbe]),
-        Err("a header that refers to a table we said we don't keep"),
+        Err("a header that refers to an entry no table has"),
     );
     let lengths = |length: &[u8], body: &[u8]| {
         let block = [b"\x88\x5c\x01", length].concat();
