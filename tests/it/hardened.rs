@@ -152,7 +152,7 @@ const INSIDE: &[&str] = &[
     "blackhole: { on: one, peers: [store] }",
     "reset: { on: one, peers: [store] }",
     "connections: { on: one, reset: 100%, every: 100ms }}, { connections: { on: one, limit: 0 }",
-    "dns: { on: one, answer: nxdomain }}, { connections: { on: one, reset: 100%, every: 100ms, direction: egress }",
+    "dns: { on: one, answer: nxdomain, share: 50% }}, { connections: { on: one, reset: 100%, every: 100ms, direction: egress }",
     "http: { on: one, port: 8080, abort: { status: 503 } }}, { connections: { on: one, reset: 100%, every: 100ms }",
     "cpu: { on: one, burn: 50% }",
     "memory: { on: one, fill: 60% }",
