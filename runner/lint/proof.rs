@@ -44,7 +44,8 @@ pub(super) fn too_few(experiment: &Experiment, findings: &mut Findings) {
     let lasts = experiment.phases.iter().fold(Duration::ZERO, |sum, (_, phase)| sum + phase.longest());
     // Time slices are counted, not requests.
     for (name, slo) in experiment.slos.iter().filter(|(_, slo)| slo.slices.is_none()) {
-        let rate = experiment.load.get(&slo.load).and_then(|load| load.rate.as_ref());
+        let load = slo.load().and_then(|load| experiment.load.get(load));
+        let rate = load.and_then(|load| load.rate.as_ref());
         // Of users who wait nobody knows how many requests there will be.
         let Some(peak) = rate.and_then(|rate: &crate::spec::Located<Shape>| rate.peak()).map(Rate::as_per_s)
         else {

@@ -142,7 +142,7 @@ fn latencies(judgement: &Judgement, page: &mut Exposition) {
 
 fn slos(judgement: &Judgement, page: &mut Exposition) {
     type Figure = fn(&crate::verdict::SloReport) -> Option<f64>;
-    let families: [(&str, &str, Figure); 4] = [
+    let families: [(&str, &str, Figure); 6] = [
         ("chaos_slo_objective_ratio", "The share that must be good.", |slo| Some(slo.objective)),
         ("chaos_slo_good_ratio", "The share that was good, over the whole run.", |slo| slo.good_ratio),
         ("chaos_slo_burn_rate", "Bad ratio over allowed bad ratio, over the whole run.", |slo| slo.burn_rate),
@@ -151,9 +151,16 @@ fn slos(judgement: &Judgement, page: &mut Exposition) {
             "The share of its window's error budget that the run spent, by events.",
             |slo| slo.budget_spent_ratio,
         ),
+        (
+            "chaos_slo_budget_spent_by_time_ratio",
+            "The share of its window's error budget that the time spent in which the SLO was broken.",
+            |slo| slo.budget_spent_by_time_ratio,
+        ),
+        ("chaos_slo_unknown_seconds", "How long nobody knows what it was.", |slo| Some(slo.unknown_s)),
     ];
     for (name, about, figure) in families {
-        page.family(name, if name.ends_with("_ratio") { "ratio" } else { "" }, about);
+        let unit = ["ratio", "seconds"].into_iter().find(|unit| name.ends_with(unit)).unwrap_or_default();
+        page.family(name, unit, about);
         for slo in &judgement.slos {
             if let Some(value) = figure(slo) {
                 page.sample(&[("slo", &slo.name)], value);

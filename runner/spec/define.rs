@@ -297,13 +297,22 @@ pub trait Record: Sized {
 pub struct RecordSchema {
     properties: Map<String, Value>,
     required: Vec<&'static str>,
+    /// The fields that each of several ways requires, one of which must be written; empty where there is one way.
+    ways: Vec<Vec<&'static str>>,
 }
 
 impl RecordSchema {
     /// A record without fields yet.
     #[expect(clippy::new_without_default, reason = "only the macro makes one")]
     pub fn new() -> Self {
-        Self { properties: Map::new(), required: Vec::new() }
+        Self { properties: Map::new(), required: Vec::new(), ways: Vec::new() }
+    }
+
+    /// Adds the fields of one of several ways, exactly one of which is written.
+    pub fn way(&mut self, describe: impl FnOnce(&mut Self)) {
+        let before = self.required.len();
+        describe(self);
+        self.ways.push(self.required.split_off(before));
     }
 
     /// Adds a field of type `T` with its docs and default.
@@ -336,13 +345,18 @@ impl RecordSchema {
     /// The finished schema.
     pub fn finish(self, docs: &[&str]) -> Schema {
         let kind = if self.required.is_empty() { json!(["object", "null"]) } else { json!("object") };
-        json_schema!({
+        let mut schema = json_schema!({
             "type": kind,
             "description": doc_text(docs),
             "properties": self.properties,
             "required": self.required,
             "additionalProperties": false,
-        })
+        });
+        if !self.ways.is_empty() {
+            let ways: Vec<_> = self.ways.iter().map(|fields| json!({ "required": fields })).collect();
+            schema.insert("oneOf".into(), ways.into());
+        }
+        schema
     }
 }
 
