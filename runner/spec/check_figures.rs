@@ -40,7 +40,7 @@ impl Checker<'_> {
         let span = check.span;
         match &figure.metric {
             Metric::Slo(name) => {
-                self.slo_figure(check, name, !stand.is_afterwards());
+                self.slo_figure(check, name, stand);
                 return self.known(name, span, "SLO", &self.names.slos);
             }
             Metric::Outturn(outturn) => return self.outturn(check, *outturn, figure, stand),

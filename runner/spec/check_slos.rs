@@ -3,6 +3,7 @@
 //! A part of `check.rs`, which calls it. Start at `slos`.
 
 use super::check::Checker;
+use super::check_judging::Stand;
 use super::decode::Located;
 use super::expr::{Check, Figure, Metric, Outturn};
 use super::{BurnAlert, Counts, PromQl, PrometheusSli, Sli, SliUnit, Slo, TimeSlice};
@@ -161,8 +162,16 @@ impl Checker<'_> {
     }
 
     /// What a check asks of an SLO must be something that this SLO can tell there.
-    pub(super) fn slo_figure(&mut self, check: &Located<Check>, name: &str, live: bool) {
+    pub(super) fn slo_figure(&mut self, check: &Located<Check>, name: &str, stand: Stand<'_>) {
+        if stand == Stand::Abort {
+            let message =
+                format!("a guard fires when what it says holds, and `slo({name})` holds when all is well");
+            let hint =
+                "write what must not happen, `rate(good) < 80% over 3s`, or `limits: { error_budget: 10% }`";
+            return self.add(check.span, message, hint);
+        }
         let Some(slo) = self.experiment.slos.get(name) else { return };
+        let live = !stand.is_afterwards();
         let sliced = slo.slices.is_some();
         if live && sliced {
             let message =

@@ -96,6 +96,7 @@ const WALL_CLOCK: [(&str, &str); 14] = [
     ("run/adhoc.rs", "when it began, for people"),
     ("run/opening.rs", "when a run began, for people"),
     ("run/probing.rs", "from when on lines of a container's log count, which bear the wall clock's time"),
+    ("run/sampling.rs", "instants that Prometheus is asked about, which knows no other time"),
     ("halt.rs", "since when runs are halted, for people"),
     ("ledger.rs", "the age of a folder that a dead runner left without a lock"),
     ("docker/make.rs", "the age of an image that Docker tagged"),

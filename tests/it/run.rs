@@ -191,6 +191,7 @@ ready! {
     nothing_proven_is_invalid = "nothing-proven.yaml",
     an_outage_is_told_by_its_alert = "alerted-outage.yaml",
     an_outage_is_told_by_probes = "probed-outage.yaml",
+    an_outage_is_told_by_its_containers = "unwell-replica.yaml",
     capacity_is_found_with_and_without_a_fault = "capacity.yaml",
 }
 
