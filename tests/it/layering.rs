@@ -88,7 +88,7 @@ fn only_docker_names_bollard() {
 
 /// Who reads the wall clock, and what for: people, Docker, templates. Nothing that is timed goes by it, so a clock that
 /// jumps moves no instant of a run, no deadline and no wait.
-const WALL_CLOCK: [(&str, &str); 14] = [
+const WALL_CLOCK: [(&str, &str); 15] = [
     ("docker.rs", "how far the daemon's clock is ahead of ours, whose events say when by it"),
     ("inject/sent.rs", "which of the daemon's events are of a signal of ours"),
     ("docker/image.rs", "the age that the image shows, which is the program's"),
