@@ -97,7 +97,8 @@ impl Client<'_> {
             request = request.header("authorization", authorization(auth));
         }
         let request = request.body(Full::from(form)).map_err(|_| "the request can't be made".to_owned())?;
-        let answered = exchange(&url, request, server.tls, endpoints, most_bytes).await;
+        // Boxed: with all that TLS takes it is large, and several are asked at once.
+        let answered = Box::pin(exchange(&url, request, server.tls, endpoints, most_bytes)).await;
         let answered = answered.map_err(|failure| match failure {
             Failure::NotAsked(why) | Failure::NotAnswered(why) => {
                 format!("Prometheus was not reached: {why}")

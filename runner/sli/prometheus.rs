@@ -58,10 +58,7 @@ impl FromPrometheus {
         let mut first = 0;
         while first < all.count {
             let steps = Steps { from: all.at(first), every, count: (all.count - first).min(MAX_STEPS) };
-            let mut read = match self.within(self.ask_range(steps, asker)).await {
-                Ok(read) => read,
-                Err(_) => BTreeMap::new(),
-            };
+            let mut read = self.within(self.ask_range(steps, asker)).await.unwrap_or_default();
             for index in 0..steps.count {
                 let (reading, detail) = match read.remove(&index) {
                     Some((reading, detail)) => (Some(reading), detail),
