@@ -41,11 +41,14 @@ pub fn render(case: &Case<'_>, _: Ink) -> String {
     sheet.raw("## What held\n");
     sections::findings(&mut sheet, &of(&asked, &[Ending::Held]));
     sheet.raw("## What did not\n");
-    sections::findings(&mut sheet, &of(&asked, &[Ending::Broken, Ending::Untold]));
+    let against = of(&asked, &[Ending::Broken, Ending::Untold]);
+    sections::findings(&mut sheet, &against);
+    sections::evidence(&mut sheet, &against);
     causes::write(&mut sheet, case);
     sheet.raw("## What else had a part in it\n\n").raw(BLANK).raw("\n\n");
     actions::write(&mut sheet, case, &asked);
     sheet.raw("## Evidence\n");
+    sections::probes(&mut sheet, case);
     sections::faults(&mut sheet, case);
     sections::again(&mut sheet, case);
     sheet.finish()
@@ -86,34 +89,11 @@ fn model(load: &crate::plan::LoadPlan) -> String {
     }
 }
 
-/// Detection and recovery, each against what was asked of it.
+/// Detection and recovery, harm and cost, each against what was asked of it.
 fn recovery(sheet: &mut Sheet, case: &Case<'_>) {
-    let judgement = case.judgement;
-    let timings = judgement.timings;
-    sheet.raw("## Detection and recovery\n");
-    sheet.head(&["", "measured:", "target:", "held"]);
-    let rows = [
-        ("From the first onset until something noticed", timings.time_to_detect_s, "time_to_detect"),
-        ("From the last undo until the steady state held", timings.time_to_steady_s, "time_to_steady"),
-    ];
-    for (what, measured, name) in rows {
-        let measured = measured.map_or_else(|| "not seen".into(), text::s);
-        // A check that has it on its left: the target is its threshold.
-        let mut asked = judgement.checks.iter().filter(|check| check.check.starts_with(name)).peekable();
-        if asked.peek().is_none() {
-            sheet.row(&[Cell::Text(what), Cell::Text(&measured), Cell::Mark("none was set"), Cell::Mark("")]);
-        }
-        for check in asked {
-            let held = match check.holds {
-                Some(true) => Cell::Mark("yes"),
-                Some(false) => Cell::Mark("**no**"),
-                None => Cell::Mark("no data"),
-            };
-            sheet.row(&[Cell::Text(what), Cell::Text(&measured), Cell::Code(&check.check), held]);
-        }
-    }
-    sheet.foot();
-    if first_onset_ns(case).is_some() && timings.time_to_detect_s.is_none() {
+    sheet.raw("## Detection, recovery and cost\n");
+    sections::timings(sheet, case);
+    if first_onset_ns(case).is_some() && case.judgement.timings.time_to_detect_s.is_none() {
         sheet.raw(
             "Nothing that watched the run noticed: no guard, no alert and no change of the steady state. ",
         );
