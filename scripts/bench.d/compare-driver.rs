@@ -105,6 +105,7 @@ fn started() -> Started {
         command: String::new(),
         plan,
         environment: Default::default(),
+        lines: Default::default(),
     }
 }
 
