@@ -119,9 +119,27 @@ fn last_undo_ns(case: &Case<'_>) -> Option<u64> {
     undone.max()
 }
 
-/// An instant as it is told: `T+3.2 s`, `T-10.0 s`, to a tenth of a second.
+/// An instant as it is told: `T+3.2 s`, `T-10.0 s`, `T+28 min 49.9 s`, to a tenth of a second.
 fn offset(at_ns: u64, zero_ns: u64) -> String {
-    let s = at_ns.abs_diff(zero_ns) as f64 / NS_PER_S as f64;
+    let tenths = (at_ns.abs_diff(zero_ns) + NS_PER_S / 20) / (NS_PER_S / 10);
     let sign = if at_ns < zero_ns { '-' } else { '+' };
-    format!("T{sign}{s:.1} s")
+    let s = (tenths % 600) as f64 / 10.0;
+    match tenths / 600 {
+        0 => format!("T{sign}{s:.1} s"),
+        min => format!("T{sign}{min} min {s:.1} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_told_from_the_first_onset() {
+        let at = |ms: u64| offset(ms * 1_000_000, 10_000 * 1_000_000);
+        assert_eq!(
+            [at(0), at(10_000), at(13_249), at(69_960)],
+            ["T-10.0 s", "T+0.0 s", "T+3.2 s", "T+1 min 0.0 s"]
+        );
+    }
 }

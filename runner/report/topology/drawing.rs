@@ -129,7 +129,7 @@ fn group(page: &mut Page, group: &Group, (x, y): (f64, f64)) {
 /// One container: in a box with its name, or as a square; a cross and its own colour if it was hit.
 fn container(page: &mut Page, member: &Member, (x, y): (f64, f64), (wide, high): (f64, f64)) {
     let hit = !member.faults.is_empty();
-    let side = member.side.map_or_else(String::new, |side| side_name(side));
+    let side = member.side.map_or_else(String::new, side_name);
     let faults = member.faults.join(", ");
     page.raw(if hit { "<g class=\"struck\">" } else { "<g class=\"spared\">" }).raw("<title>");
     page.text(if member.name.is_empty() { "a container" } else { &member.name });
