@@ -22,6 +22,10 @@ pub(super) fn marks(case: &Case<'_>, span: &Span) -> Vec<Vec<Mark>> {
 fn of_probe(of: &Samples<'_>, span: &Span) -> Vec<Mark> {
     let mut marks: Vec<Mark> = Vec::new();
     for stretch in of.answers.chunk_by(|one, other| one.ok == other.ok) {
+        // What is asked after the last phase lies on the edge: the first of it shows, all of it is in the table.
+        if stretch[0].at_s > span.to_s && marks.last().is_some_and(|last| last.to_s >= span.to_s) {
+            break;
+        }
         let mark = mark(of.probe, stretch, span);
         if let Some(before) = marks.last_mut() {
             before.to_s = mark.from_s;
