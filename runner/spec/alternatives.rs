@@ -43,7 +43,7 @@ macro_rules! either {
                 schema: &mut $crate::spec::define::RecordSchema,
                 generator: &mut ::schemars::SchemaGenerator,
             ) {
-                $( schema.way(|schema| {
+                $( schema.way(&[$($vdoc),*], |schema| {
                     <$type as $crate::spec::define::Record>::describe(schema, generator);
                 }); )*
             }

@@ -322,8 +322,9 @@ pub trait Record: Sized {
 pub struct RecordSchema {
     properties: Map<String, Value>,
     required: Vec<&'static str>,
-    /// The fields that each of several ways requires, one of which must be written; empty where there is one way.
-    ways: Vec<Vec<&'static str>>,
+    /// Each of several ways, one of which must be written, with its docs and the fields that it requires; empty where
+    /// there is one way.
+    ways: Vec<(String, Vec<&'static str>)>,
 }
 
 impl RecordSchema {
@@ -334,10 +335,10 @@ impl RecordSchema {
     }
 
     /// Adds the fields of one of several ways, exactly one of which is written.
-    pub fn way(&mut self, describe: impl FnOnce(&mut Self)) {
+    pub fn way(&mut self, docs: &[&str], describe: impl FnOnce(&mut Self)) {
         let before = self.required.len();
         describe(self);
-        self.ways.push(self.required.split_off(before));
+        self.ways.push((doc_text(docs), self.required.split_off(before)));
     }
 
     /// Adds a field of type `T` with its docs and default.
@@ -378,7 +379,11 @@ impl RecordSchema {
             "additionalProperties": false,
         });
         if !self.ways.is_empty() {
-            let ways: Vec<_> = self.ways.iter().map(|fields| json!({ "required": fields })).collect();
+            let ways: Vec<_> = self
+                .ways
+                .iter()
+                .map(|(docs, fields)| json!({ "description": docs, "required": fields }))
+                .collect();
             schema.insert("oneOf".into(), ways.into());
         }
         schema
