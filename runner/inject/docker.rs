@@ -3,6 +3,8 @@
 //! What an undo must know and only a look can tell is found here before the step's debt is written
 //! ([`Injector::find`]); the plan's undo with its gap filled is [`Injector::undo_of`].
 
+use std::time::Duration;
+
 use super::underway::Course;
 use super::{Applied, Haste, Injector, TakenBack};
 use crate::agent::task::Task;
@@ -136,8 +138,8 @@ impl Injector {
     }
 
     /// Puts the steps of one container into effect, in order: one may depend on the container's state after
-    /// another.
-    pub(super) async fn fire_docker(&self, container: &str, steps: Vec<&Step>) -> Vec<Applied> {
+    /// another. Not before `at_ns`.
+    pub(super) async fn fire_docker(&self, container: &str, steps: Vec<&Step>, at_ns: u64) -> Vec<Applied> {
         let before = match self.check_untouched(container).await {
             Ok(before) => before,
             Err(error) => {
@@ -153,6 +155,7 @@ impl Injector {
                     .collect();
             }
         };
+        tokio::time::sleep(Duration::from_nanos(at_ns.saturating_sub(self.clock.now_ns()))).await;
         let mut applied = Vec::new();
         for step in steps {
             applied.push(self.fire_one(step, &before).await);
