@@ -62,6 +62,8 @@ def jobs(options, chosen, agents):
     rng = random.Random(options.seed)
     pairs = [(fault, who) for fault in chosen for who in VICTIMS if fault in agents or "agent" not in who]
     restarts = [(fault, ["daemon"]) for fault in chosen] if options.restarts else []
+    if options.only_restarts:
+        pairs = []
     drawn = []
     while len(drawn) < options.kills:
         some = pairs + restarts
@@ -196,6 +198,7 @@ def main():
     parser.add_argument("--fault", action="append", help="only this kind; may be repeated")
     parser.add_argument("--workers", type=int, default=2 * (os.cpu_count() or 1), help="targets at once")
     parser.add_argument("--no-restarts", dest="restarts", action="store_false", help="leave out restarts of a daemon")
+    parser.add_argument("--only-restarts", action="store_true", help="kill nothing: restart the daemon every time")
     parser.add_argument("--program", default=os.path.join(HERE, "../../target/debug/chaos"))
     parser.add_argument("--json", help="write every result to this file, a line each")
     options = parser.parse_args()

@@ -134,7 +134,8 @@ class Trial:
                 time.sleep(POLL_S / 10)
         if "daemon" in killed:
             at = engine.restart(self.job["engine"], getattr(signal, self.job["how"]))
-        keeper = "runner" not in killed or (wardens and "warden" not in killed)
+        # A runner that died as it began may have left a warden that was not to be seen yet.
+        keeper = "runner" not in killed or self.wardens()
         heal_s = self.await_healed(at) if keeper else None
         notes = []
         if keeper and heal_s is None:
@@ -234,6 +235,9 @@ class Trial:
         renamed = self.job["kind"] == "disconnect"
         settle_s = SETTLE_AFTER_RESTART_S if self.job["who"] == ["daemon"] else SETTLE_S
         lines = self.worker.difference(settle_s, nameless if renamed else lambda seen: seen)
+        until = time.monotonic() + settle_s
+        while self.wardens() and time.monotonic() < until:
+            time.sleep(POLL_S)
         if renamed:
             self.worker.fresh()
         if "irreversible: true" in self.job["fault"]:
