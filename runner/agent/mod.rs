@@ -16,6 +16,7 @@ pub mod conntrack;
 pub mod delay;
 pub mod diversion;
 pub mod dns;
+pub mod evict;
 pub mod fate;
 pub mod folder;
 pub mod hand;

@@ -307,7 +307,7 @@ async fn a_protected_container_is_filtered_by_and_never_touched() {
     for fault in [
         "pause: { on: vault }",
         "partition: { groups: { here: [one], there: [vault] } }",
-        "partition: { groups: { here: [vault], there: [one] }, direction: one_way }",
+        "partition: { groups: { here: [vault], there: [one] }, direction: one-way }",
     ] {
         let aimed = target.experiment(fault, 1, "").replace("targets: {", &vault);
         let output = place.chaos(&["plan", place.experiment(&aimed).to_str().unwrap()]).output().unwrap();
