@@ -3,8 +3,15 @@
 //!
 //! So whoever heals ends the lost processes itself ([`crate::agent::evict`]) and has the container started then.
 
+use std::time::Duration;
+
 use super::{CALL_LIMIT, Docker, Failed, api, bounded, label, query, short};
 use crate::error::{Error, Result};
+
+/// How long the daemon may take to hear that what it lost has ended.
+const HEARD_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is asked again meanwhile.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
 impl Docker {
     /// Starts a container to heal it for `run`, also one that the daemon has lost. No error if it runs.
@@ -12,14 +19,23 @@ impl Docker {
     /// # Errors
     /// As [`Docker::start`]; or its lost processes can't be ended.
     pub async fn start_whole(&self, run: &str, id: &str) -> Result<()> {
-        let call = self.api.start_container(id, None::<query::StartContainerOptions>);
-        match bounded(format!("start container {}", short(id)), CALL_LIMIT, call).await {
-            Err(failed) if is_lost(&failed, id) => {
-                self.evict(run, id).await?;
-                self.start(id).await
+        let start = || {
+            let call = self.api.start_container(id, None::<query::StartContainerOptions>);
+            bounded(format!("start container {}", short(id)), CALL_LIMIT, call)
+        };
+        let mut started = start().await;
+        if started.as_ref().is_err_and(|failed| is_lost(failed, id)) {
+            self.evict(run, id).await?;
+            let until = tokio::time::Instant::now() + HEARD_WITHIN;
+            started = start().await;
+            while started.as_ref().is_err_and(|failed| is_lost(failed, id))
+                && tokio::time::Instant::now() < until
+            {
+                tokio::time::sleep(ASK_EVERY).await;
+                started = start().await;
             }
-            other => other.map_err(Into::into),
         }
+        started.map_err(Into::into)
     }
 
     /// Ends the processes of a container that the daemon takes for stopped.

@@ -168,6 +168,10 @@ def judge(results, least):
         bad.append(f"{result['fault']} killed {'+'.join(result['who'])} at {result['at']:.3f} (job {result['number']})")
         bad += [f"    {line}" for line in result["leftovers"]]
         bad += [f"    said: {result.get('said')}"] + [f"    {event}" for event in result.get("events", [])]
+    for result in results:
+        if not result["leftovers"] and "events" in result:
+            bad.append(f"{result['fault']} with {'+'.join(result['who'])} ended as not healed, and was later (job {result['number']})")
+            bad += [f"    {event}" for event in result["events"]]
     heals = [result["heal_s"] for result in results if result["heal_s"] is not None]
     if heals and quantile(heals, 0.99) >= HEAL_BAR_S:
         bad.append(f"p99 of healing is {quantile(heals, 0.99):.2f} s; the bar is {HEAL_BAR_S} s")

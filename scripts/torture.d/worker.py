@@ -28,6 +28,8 @@ SETTLE_AFTER_RESTART_S = 15
 TRIES = 4
 EARLIER = 0.7
 POLL_S = 0.003
+# How a run ends that could not heal what it did.
+UNHEALED = 7
 # Events that say nothing of what was left.
 NOISE = ("started", "load", "tick", "generator", "probe")
 EXPERIMENT = """experiment: whatever dies, nothing is left
@@ -254,9 +256,10 @@ class Trial:
 
     def came_to(self, killed, leftovers, heal_s=None):
         result = {**self.job, "killed": killed, "leftovers": leftovers, "heal_s": heal_s, "exit": self.child.poll()}
-        if leftovers:
+        if leftovers or result["exit"] == UNHEALED:
             result["said"] = self.words()
             result["events"] = [event for event in self.journal() if event["event"] not in NOISE][-12:]
+        if leftovers:
             self.worker.fresh()
         return result
 
