@@ -1,9 +1,12 @@
 //! Prometheus as experiments name it: a server, how it lets somebody in, and what it is asked.
 
+use std::fmt;
+
 use super::credentials::Auth;
 use super::decode::Located;
-use super::probing::{Asking, NumberCheck};
+use super::probing::{Asking, NumberCheck, Question};
 use super::transport::Tls;
+use crate::error::Span;
 use crate::record;
 
 record! {
@@ -44,6 +47,28 @@ impl PrometheusProbe {
             auth: self.auth.as_ref(),
             tls: self.tls.as_ref().map(|tls| &tls.value),
         }
+    }
+}
+
+impl Question for PrometheusProbe {
+    fn asking(&self) -> &Asking {
+        &self.asking
+    }
+    fn span(&self) -> Span {
+        self.query.span
+    }
+    fn secrets(&self) -> Vec<&str> {
+        self.auth.iter().map(Auth::secret).collect()
+    }
+    fn files_mut(&mut self) -> Vec<&mut Located<String>> {
+        self.tls.iter_mut().flat_map(|tls| tls.value.files_mut()).collect()
+    }
+}
+
+impl fmt::Display for PrometheusProbe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let query = self.query.split_whitespace().collect::<Vec<_>>().join(" ");
+        write!(f, "prometheus {}: {query} {}", self.url.value, self.value.value)
     }
 }
 
