@@ -171,9 +171,6 @@ async fn a_fault_outlasts_its_limit_by_no_more_than_the_agents_deadline() {
     // SAFETY: as above.
     assert_eq!(unsafe { libc::kill(runner, libc::SIGCONT) }, 0);
     child.wait().unwrap();
-    assert!(
-        std::fs::read_to_string(place.out().join("journal.jsonl")).unwrap().contains("its deadline passed")
-    );
     assert_eq!((target.everything(), place.ledgers()), (before, 0));
 }
 
