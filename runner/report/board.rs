@@ -200,7 +200,7 @@ fn events(page: &mut Page, lanes: &[Lane]) {
     let mut marks: Vec<(&str, &Mark)> =
         lanes.iter().flat_map(|lane| lane.marks.iter().map(move |mark| (lane.name, mark))).collect();
     marks.sort_by(|(_, one), (_, other)| one.from_s.total_cmp(&other.from_s));
-    page.raw("<details class=\"events\"><summary>What happened, in words</summary><ol>");
+    page.raw("<details class=\"events\"><summary>What happened, in words</summary><ol tabindex=\"0\" aria-label=\"What happened\">");
     for (lane, mark) in marks {
         page.raw("<li><span class=\"sub\">").text(&format!("{:.3} s, {lane}", mark.from_s)).raw("</span> ");
         page.prose(&mark.words).raw("</li>");

@@ -170,10 +170,13 @@ impl Map {
                 continue;
             }
             for (name, side) in reach.members.iter().zip(sides) {
-                let members = self.groups.iter_mut().flat_map(|group| &mut group.members);
-                for member in members.filter(|member| member.name == *name) {
-                    member.side.get_or_insert(self.sides + side);
-                }
+                let group = self.group_of(name);
+                let members = &mut self.groups[group].members;
+                let at = members.iter().position(|member| member.name == *name).unwrap_or_else(|| {
+                    members.push(Member { name: name.clone(), faults: Vec::new(), side: None });
+                    members.len() - 1
+                });
+                members[at].side.get_or_insert(self.sides + side);
             }
             self.sides += several;
         }
