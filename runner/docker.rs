@@ -15,6 +15,7 @@ pub mod image;
 pub mod limits;
 mod logs;
 mod look;
+mod lost;
 mod make;
 mod mark;
 mod network;

@@ -75,7 +75,7 @@ pub enum Event {
     Applied {
         /// The step's number in the plan.
         step: u32,
-        /// When it was asked for.
+        /// When it was meant to: the instant that all steps of its phase were to take effect at.
         asked_ns: u64,
         /// When it was measured to be in effect.
         at_ns: u64,

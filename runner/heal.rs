@@ -38,7 +38,7 @@ pub async fn undo(docker: &Docker, run: &str, tag: &str, container: &str, id: &s
             look(docker, id, |status| status != "paused").await
         }
         Op::Start => {
-            docker.start(id).await?;
+            docker.start_whole(run, id).await?;
             look(docker, id, |status| status == "running").await
         }
         Op::Pause => docker.pause(id).await.map(|()| true),
@@ -51,7 +51,7 @@ pub async fn undo(docker: &Docker, run: &str, tag: &str, container: &str, id: &s
         }
         // A container that the kernel killed for lack of what we took is started again.
         Op::Restore(Task::Fill(_)) if state.pid.is_none() && state.oom_killed => {
-            docker.start(id).await?;
+            docker.start_whole(run, id).await?;
             look(docker, id, |status| status == "running").await
         }
         Op::Restore(_) if state.pid.is_none() => Ok(true),
@@ -59,12 +59,12 @@ pub async fn undo(docker: &Docker, run: &str, tag: &str, container: &str, id: &s
             let command = Command::Restore { tag: tag.into(), task: task.clone() };
             by_agent(docker, run, container, id, agent_needs(task), command).await
         }
-        Op::Renew(told) => renew(docker, id, &state, told.as_ref()).await,
+        Op::Renew(told) => renew(docker, run, id, &state, told.as_ref()).await,
         Op::Reconnect(_, Some(was)) => {
             docker.reconnect(id, was).await?;
             Ok(docker.attachment(id, &was.network_id).await?.is_some() || docker.state(id).await?.is_none())
         }
-        Op::Unlimit(Some(limits)) => unlimit(docker, id, &state, limits).await,
+        Op::Unlimit(Some(limits)) => unlimit(docker, run, id, &state, limits).await,
         Op::Exec(command) => exec(docker, container, id, command).await.map(|_| true),
         Op::Reconnect(_, None) | Op::Unlimit(None) => {
             Err(Error::new(Exit::Unhealed, "nobody looked what it was like before"))
@@ -81,21 +81,33 @@ pub async fn undo(docker: &Docker, run: &str, tag: &str, container: &str, id: &s
 }
 
 /// Starts a container, anew if the process that was told to end still runs: it may end any time later.
-async fn renew(docker: &Docker, id: &str, state: &ContainerState, told: Option<&Process>) -> Result<bool> {
+async fn renew(
+    docker: &Docker,
+    run: &str,
+    id: &str,
+    state: &ContainerState,
+    told: Option<&Process>,
+) -> Result<bool> {
     let same = told.is_some_and(|told| told.started_at == state.started_at);
     if same && state.pid.is_some() {
         docker.restart(id).await?;
     } else {
-        docker.start(id).await?;
+        docker.start_whole(run, id).await?;
     }
     look(docker, id, |status| status == "running").await
 }
 
 /// Writes limits back. A container that the kernel killed for lack of what we took is started again.
-async fn unlimit(docker: &Docker, id: &str, state: &ContainerState, limits: &Limits) -> Result<bool> {
+async fn unlimit(
+    docker: &Docker,
+    run: &str,
+    id: &str,
+    state: &ContainerState,
+    limits: &Limits,
+) -> Result<bool> {
     docker.set_limits(id, limits).await?;
     if limits.memory.is_some() && state.pid.is_none() && state.oom_killed {
-        docker.start(id).await?;
+        docker.start_whole(run, id).await?;
     }
     // A container that is gone has no limits either.
     Ok(docker.has_limits(id, limits).await?.unwrap_or(true))

@@ -6,6 +6,7 @@
 //! healed: whatever heals a dead run releases its holds as well.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -69,11 +70,34 @@ pub fn held_by(container: &str, run: &str) -> String {
     format!("container {container} is held by run {run}")
 }
 
+/// How the names of holds begin; the container's id follows.
+const PREFIX: &str = "chaos-hold-";
+/// How long a daemon that lives takes at most to label a hold that it makes; it takes less than a millisecond.
+const LABELLED_WITHIN: Duration = Duration::from_secs(1);
+
 fn mark_name(id: &str) -> String {
-    format!("chaos-hold-{id}")
+    format!("{PREFIX}{id}")
 }
 
-/// Releases everything that `run` holds; no error if it holds nothing.
+/// Removes holds without labels, which are nobody's: a daemon that is killed while it makes one leaves it so. One that is
+/// being made just now has its labels when it is looked at again.
+///
+/// # Errors
+/// The daemon does not answer.
+pub async fn sweep(docker: &Docker) -> Result<()> {
+    let bare = docker.unlabelled_marks(PREFIX).await?;
+    if bare.is_empty() {
+        return Ok(());
+    }
+    tokio::time::sleep(LABELLED_WITHIN).await;
+    let still = docker.unlabelled_marks(PREFIX).await?;
+    for name in bare.intersection(&still) {
+        docker.remove_volume(name).await?;
+    }
+    Ok(())
+}
+
+/// Releases everything that `run` holds, and what is nobody's; no error if it holds nothing.
 ///
 /// # Errors
 /// The daemon does not answer.
@@ -83,7 +107,8 @@ pub async fn release(docker: &Docker, run: &str) -> Result<()> {
         .map(|hold| docker.remove_volume(&hold.id))
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
-        .await
+        .await?;
+    sweep(docker).await
 }
 
 /// Which run holds which container, by the container's id.

@@ -37,6 +37,7 @@ pub async fn dead_runs(docker: &Docker, state: &Path, only: Option<&str>) -> Res
             }
         }
     }
+    hold::sweep(docker).await?;
     failed.map_or(Ok(recovered), Err)
 }
 
@@ -74,6 +75,10 @@ pub async fn one(docker: &Docker, mut ledger: Ledger) -> Result<Recovered> {
         tokio::time::sleep(BETWEEN_LATE_LOOKS).await;
         let late = match heal::remove_agents(docker, &run).await {
             Ok(()) if had_lab => lab::down(docker, &run).await,
+            agents => agents,
+        };
+        let late = match late {
+            Ok(()) => hold::release(docker, &run).await,
             agents => agents,
         };
         if let Err(error) = late {

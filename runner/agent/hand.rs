@@ -150,7 +150,7 @@ impl Hand {
             let left = until.saturating_duration_since(Instant::now());
             let mut watched =
                 [libc::pollfd { fd: self.output.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
-            super::poll(&mut watched, left.as_millis() as i32);
+            super::poll(&mut watched, Some(left));
             if left.is_zero() {
                 return Err("a process of our own does not answer".into());
             }

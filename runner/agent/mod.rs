@@ -9,18 +9,21 @@
 //! Start at [`serve`]; then [`steps`].
 
 pub mod account;
+mod appointment;
 pub mod cgroup;
 pub mod chance;
 pub mod conntrack;
 pub mod delay;
 pub mod diversion;
 pub mod dns;
+pub mod evict;
 pub mod fate;
 pub mod folder;
 pub mod hand;
 pub mod http;
 pub mod jobs;
 pub mod kernel;
+mod lines;
 pub mod links;
 pub mod neighbours;
 pub mod netem;
@@ -46,9 +49,12 @@ pub mod wire;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use crate::clock::mono_ns;
+use appointment::Appointment;
 use jobs::Jobs;
+use lines::{Line, Lines};
 use reach::Looking;
 use steps::Steps;
 use task::Capability;
@@ -63,7 +69,7 @@ const WRITE_BYTES: usize = 4_096;
 /// Read from the input at once.
 const READ_BYTES: usize = 64 << 10;
 /// How long the last replies may take to be read once everything is undone.
-const LAST_WORDS_MS: i32 = 500;
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Serves requests from standard input until it ends, with no privileges but `keep`. Everything is undone when
 /// this returns.
@@ -81,6 +87,7 @@ pub fn serve(keep: &[Capability]) -> io::Result<()> {
         steps: Steps::new(kernel),
         looking: Looking::default(),
         jobs: Jobs::default(),
+        appointment: None,
         lines: Lines::default(),
         unread: VecDeque::new(),
         open: true,
@@ -100,6 +107,8 @@ struct Agent {
     steps: Steps,
     looking: Looking,
     jobs: Jobs,
+    /// A firing that waits for its instant.
+    appointment: Option<Appointment>,
     lines: Lines,
     /// Replies not written yet.
     unread: VecDeque<u8>,
@@ -116,7 +125,7 @@ impl Agent {
             libc::pollfd { fd: signals, events: libc::POLLIN, revents: 0 },
             libc::pollfd { fd: libc::STDOUT_FILENO, events: writing, revents: 0 },
         ];
-        poll(&mut watched, self.until_expiry_ms());
+        poll(&mut watched, self.until_next());
         let [input, signal, output] = watched;
         if output.revents & libc::POLLOUT != 0 {
             self.write_some();
@@ -126,6 +135,8 @@ impl Agent {
             self.open = false;
             return;
         }
+        // Before what was read: nothing may keep others waiting whose instant is the same.
+        self.keep_appointment();
         if input.revents != 0 {
             self.read_some();
         }
@@ -137,12 +148,11 @@ impl Agent {
         }
     }
 
-    fn until_expiry_ms(&self) -> i32 {
-        match self.steps.next_wake_ns().into_iter().chain(self.jobs.next_expiry_ns()).min() {
-            // Rounded up, so as not to turn in vain until the millisecond is over.
-            Some(at) => i32::try_from(at.saturating_sub(mono_ns()).div_ceil(1_000_000)).unwrap_or(i32::MAX),
-            None => -1,
-        }
+    /// How long until something is due; nothing: nothing is.
+    fn until_next(&self) -> Option<Duration> {
+        let appointed = self.appointment.as_ref().map(|appointment| appointment.at_ns);
+        let due = self.steps.next_wake_ns().into_iter().chain(self.jobs.next_expiry_ns()).chain(appointed);
+        due.min().map(|at| Duration::from_nanos(at.saturating_sub(mono_ns())))
     }
 
     fn read_some(&mut self) {
@@ -176,21 +186,34 @@ impl Agent {
         };
         match serde_json::from_slice::<Request>(bytes) {
             Ok(request) => {
-                let outcome = self.carry_out(&request.command);
-                self.reply(Some(request.id), outcome);
+                if let Some(outcome) = self.carry_out(request.id, &request.command) {
+                    self.reply(Some(request.id), outcome);
+                }
             }
             Err(error) => self.reply(None, Outcome::Error(format!("could not read the request: {error}"))),
         }
     }
 
-    fn carry_out(&mut self, command: &Command) -> Outcome {
+    /// The answer to request `id`; nothing yet for what waits for its instant.
+    fn carry_out(&mut self, id: u64, command: &Command) -> Option<Outcome> {
         let done = match command {
             Command::Arm { tag, impairments, tasks, engine, deadline_ns } => {
                 self.arm(tag, impairments, tasks, *engine, *deadline_ns).map(Outcome::Armed)
             }
             Command::Find { steps } => self.jobs.find(steps).map(Outcome::Found),
-            Command::Fire { steps } => self.fire(steps).map(Outcome::Fired),
-            Command::Undo { steps } => Ok(Outcome::Undone(self.undo(steps))),
+            Command::Fire { steps, at_ns } => match self.prepare(id, steps, *at_ns) {
+                Ok(appointment) if appointment.at_ns > mono_ns() => {
+                    self.appointment = Some(appointment);
+                    return None;
+                }
+                Ok(appointment) => self.fire(appointment).map(Outcome::Fired),
+                Err(why) => Err(why),
+            },
+            Command::Clock => Ok(Outcome::Clock(mono_ns())),
+            Command::Undo { steps } => {
+                self.call_off(steps);
+                Ok(Outcome::Undone(self.undo(steps)))
+            }
             Command::Read { steps } => {
                 let (jobs, packets) = self.split(steps);
                 let mut counters = self.steps.read(&packets);
@@ -201,7 +224,7 @@ impl Agent {
             Command::Reach(ask) => self.looking.ask(ask).map(Outcome::Heard),
             Command::Restore { tag, task } => task.kind().restore(tag).map(Outcome::Purged),
         };
-        done.unwrap_or_else(Outcome::Error)
+        Some(done.unwrap_or_else(Outcome::Error))
     }
 
     /// Stages packets' and other steps, all or none.
@@ -224,13 +247,42 @@ impl Agent {
         Ok(engines)
     }
 
+    /// Makes ready what is to be fired at `at_ns`.
+    fn prepare(&self, request: u64, steps: &[u32], at_ns: Option<u64>) -> Result<Appointment, String> {
+        let at_ns = appointment::instant(at_ns, mono_ns())?;
+        if self.appointment.is_some() {
+            return Err("another firing waits for its instant".into());
+        }
+        let (jobs, packets) = self.split(steps);
+        Ok(Appointment { request, at_ns, jobs, packets: self.steps.prepare(&packets)? })
+    }
+
+    /// Fires what waited for an instant that has come.
+    fn keep_appointment(&mut self) {
+        if let Some(appointment) = self.appointment.take_if(|waiting| waiting.at_ns <= mono_ns()) {
+            let request = appointment.request;
+            let fired = self.fire(appointment);
+            self.reply(Some(request), fired.map_or_else(Outcome::Error, Outcome::Fired));
+        }
+    }
+
+    /// Steps that are taken back are not fired any more, nor are those that were to be fired with them.
+    fn call_off(&mut self, steps: &[u32]) {
+        if let Some(appointment) = self.appointment.take_if(|waiting| waiting.has_any(steps)) {
+            self.reply(
+                Some(appointment.request),
+                Outcome::Error("it was taken back before its instant".into()),
+            );
+        }
+    }
+
     /// Packets first: one commit for all of them.
-    fn fire(&mut self, numbers: &[u32]) -> Result<BTreeMap<u32, u64>, String> {
-        let (jobs, packets) = self.split(numbers);
-        let mut fired = self.steps.fire(&packets)?;
-        match self.jobs.fire(&jobs) {
+    fn fire(&mut self, appointment: Appointment) -> Result<BTreeMap<u32, u64>, String> {
+        let mut fired = self.steps.fire(appointment.packets)?;
+        match self.jobs.fire(&appointment.jobs) {
             Ok(more) => fired.extend(more),
             Err(why) => {
+                let packets: Vec<u32> = fired.into_keys().collect();
                 self.steps.undo(&packets);
                 return Err(why);
             }
@@ -284,7 +336,7 @@ impl Agent {
         self.open = true;
         while self.open && !self.unread.is_empty() {
             let mut output = [libc::pollfd { fd: libc::STDOUT_FILENO, events: libc::POLLOUT, revents: 0 }];
-            poll(&mut output, LAST_WORDS_MS);
+            poll(&mut output, Some(LAST_WORDS));
             if output[0].revents != libc::POLLOUT {
                 return;
             }
@@ -293,50 +345,19 @@ impl Agent {
     }
 }
 
-fn poll(watched: &mut [libc::pollfd], timeout_ms: i32) {
+/// Waits until something is heard, at most `limit`, to the microsecond; without one as long as it takes.
+fn poll(watched: &mut [libc::pollfd], limit: Option<Duration>) {
     let count = watched.len() as libc::nfds_t;
-    // SAFETY: pointer and count describe `watched`. An interrupted wait is a turn in vain.
-    let woken = unsafe { libc::poll(watched.as_mut_ptr(), count, timeout_ms) };
+    let limit = limit.map(|limit| libc::timespec {
+        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    });
+    let limit = limit.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: pointer and count describe `watched`; `limit` is none or outlives the call. An interrupted wait is a turn
+    // in vain.
+    let woken = unsafe { libc::ppoll(watched.as_mut_ptr(), count, limit, std::ptr::null()) };
     if woken < 0 {
         watched.iter_mut().for_each(|entry| entry.revents = 0);
-    }
-}
-
-/// Bytes put together into lines, with a bound on what is kept.
-#[derive(Default)]
-struct Lines {
-    partial: Vec<u8>,
-    /// True while the rest of a line that was too long goes by.
-    skipping: bool,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Line {
-    Whole(Vec<u8>),
-    TooLong,
-}
-
-impl Lines {
-    fn push(&mut self, bytes: &[u8]) -> Vec<Line> {
-        let mut lines = Vec::new();
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let ends = piece.ends_with(b"\n");
-            if !self.skipping && self.partial.len() + piece.len() > MAX_LINE_BYTES {
-                self.partial = Vec::new();
-                self.skipping = true;
-                lines.push(Line::TooLong);
-            }
-            if !self.skipping {
-                self.partial.extend_from_slice(piece);
-            }
-            if ends {
-                if !self.skipping {
-                    lines.push(Line::Whole(std::mem::take(&mut self.partial)));
-                }
-                self.skipping = false;
-            }
-        }
-        lines
     }
 }
 
@@ -375,23 +396,5 @@ fn give_up_privileges(keep: &[Capability]) {
             let kept = [half(0), half(1)];
             libc::syscall(libc::SYS_capset, header.as_ptr(), kept.as_ptr());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_are_put_together_and_bounded() {
-        let mut lines = Lines::default();
-        assert_eq!(lines.push(b"a"), []);
-        assert_eq!(
-            lines.push(b"b\nc\n\nd"),
-            [Line::Whole(b"ab\n".to_vec()), Line::Whole(b"c\n".to_vec()), Line::Whole(b"\n".to_vec())]
-        );
-        assert_eq!(lines.push(&vec![b'x'; MAX_LINE_BYTES]), [Line::TooLong]);
-        assert!(lines.partial.capacity() == 0, "what was too long is kept");
-        assert_eq!(lines.push(b"still the long one\ne\n"), [Line::Whole(b"e\n".to_vec())]);
     }
 }

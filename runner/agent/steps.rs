@@ -32,6 +32,14 @@ pub struct Steps {
     shells: Vec<Step>,
 }
 
+/// Steps that are about to be put into effect together.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Which ones, in the order asked.
+    pub numbers: Vec<u32>,
+    batch: Batch,
+}
+
 impl Steps {
     /// None yet.
     pub fn new(kernel: Kernel) -> Self {
@@ -132,23 +140,43 @@ impl Steps {
         staged
     }
 
-    /// Puts armed steps into effect together. The instant of each, after the kernel's acknowledgement. If one
-    /// can't be put into effect, all of them are taken back.
-    pub fn fire(&mut self, numbers: &[u32]) -> Result<BTreeMap<u32, u64>, String> {
+    /// Makes ready what puts armed steps into effect together, so that nothing but asking the kernel is left to do.
+    ///
+    /// # Errors
+    /// One is not armed, or in effect already.
+    pub fn prepare(&self, numbers: &[u32]) -> Result<Prepared, String> {
         let mut batch = Batch::begin();
         for number in numbers {
-            let step = self.steps.get(number).ok_or_else(|| format!("step {number} is not armed"))?;
-            if step.expires_ns.is_some() {
-                return Err(format!("step {number} is in effect already"));
-            }
-            if let Some(tables) = step.tables(&self.means) {
+            if let Some(tables) = self.armed(*number)?.tables(&self.means) {
                 batch.attach(&tables);
             }
+        }
+        Ok(Prepared { numbers: numbers.to_vec(), batch })
+    }
+
+    /// A step that is armed and not in effect.
+    fn armed(&self, number: u32) -> Result<&Step, String> {
+        let step = self.steps.get(&number).ok_or_else(|| format!("step {number} is not armed"))?;
+        match step.expires_ns {
+            None => Ok(step),
+            Some(_) => Err(format!("step {number} is in effect already")),
+        }
+    }
+
+    /// Puts steps into effect together. The instant of each, after the kernel's acknowledgement. If one can't be put
+    /// into effect, all of them are taken back.
+    ///
+    /// # Errors
+    /// The kernel refuses; or one was taken back or put into effect since they were made ready.
+    pub fn fire(&mut self, prepared: Prepared) -> Result<BTreeMap<u32, u64>, String> {
+        let Prepared { numbers, batch } = prepared;
+        for number in &numbers {
+            self.armed(*number)?;
         }
         let mut fired = BTreeMap::new();
         let mut refused = self.means.commit(batch).err();
         let nft_ns = mono_ns();
-        for number in numbers {
+        for number in &numbers {
             let step = self.steps.get_mut(number).expect("every step was looked up above");
             let at_ns = match &step.works {
                 Works::Netem(netem) if refused.is_none() => {
@@ -174,7 +202,7 @@ impl Steps {
         match refused {
             None => Ok(fired),
             Some(refusal) => {
-                self.undo(numbers);
+                self.undo(&numbers);
                 Err(format!("could not put the rules into effect: {refusal}"))
             }
         }

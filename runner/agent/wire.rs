@@ -14,6 +14,8 @@ use crate::choice;
 
 /// The longest line either side accepts, in bytes; longer ones are an error, not memory.
 pub const MAX_LINE_BYTES: usize = 4 << 20;
+/// How far ahead steps may be told to be fired, in nanoseconds: an instant beyond is of another clock.
+pub const MAX_AHEAD_NS: u64 = 3_000_000_000;
 
 /// The agent's first line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -403,11 +405,16 @@ pub enum Command {
         /// Step numbers.
         steps: Vec<u32>,
     },
-    /// Put these armed steps into effect, in order. Answered by `fired`.
+    /// Put these armed steps into effect, in order. Answered by `fired`, once they are.
     Fire {
         /// Step numbers.
         steps: Vec<u32>,
+        /// When, by the agent's clock, at most [`MAX_AHEAD_NS`] from now; nothing, or an instant that is over: at once.
+        #[serde(default)]
+        at_ns: Option<u64>,
     },
+    /// Say what the clock shows. Answered by `clock`.
+    Clock,
     /// Take these steps back, in order; ones not in effect are no error. Answered by `undone`.
     Undo {
         /// Step numbers.
@@ -457,6 +464,8 @@ pub enum Outcome {
     Undone(BTreeMap<u32, Undone>),
     /// Counters by step.
     Counters(BTreeMap<u32, Counters>),
+    /// What CLOCK_MONOTONIC shows in the agent's kernel.
+    Clock(u64),
     /// Removed this many tables, queueing disciplines and devices.
     Purged(u32),
     /// What was heard of other agents.

@@ -28,6 +28,11 @@ enum Part {
         #[arg(long)]
         tag: String,
     },
+    /// End the processes of a container that its daemon has lost, in the machine's own pid namespace.
+    Evict {
+        /// The container's id.
+        container: String,
+    },
     /// Print what this kernel can do, tried in a fresh network namespace.
     Probe,
     /// Wait for a run to die, and heal what it left.
@@ -61,6 +66,9 @@ pub fn run(args: Args) -> Result<Exit> {
             Ok(Exit::Held)
         }
         Part::Hand { tag } => agent::hand::serve(&tag).map(|()| Exit::Held).map_err(Error::environment),
+        Part::Evict { container } => {
+            agent::evict::evict(&container).map(|_| Exit::Held).map_err(Error::environment)
+        }
         Part::Probe => {
             let kernel = agent::kernel::probe_in_fresh_namespace().ok_or_else(|| {
                 Error::environment("could not make a network namespace to try the kernel in")

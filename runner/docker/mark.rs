@@ -4,7 +4,7 @@
 //! a mark is a lock that needs no server of its own, and it is still there when the daemon starts again. Volumes
 //! cost the daemon a directory each. Removing one is [`Docker::remove_volume`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures_util::stream::{BoxStream, StreamExt as _};
 
@@ -23,8 +23,14 @@ impl Docker {
     ) -> Result<BTreeMap<String, String>> {
         let mut labels: HashMap<String, String> = labels.clone().into_iter().collect();
         labels.insert(label::HOST.into(), host_id());
-        let request =
-            api::VolumeCreateRequest { name: Some(name.into()), labels: Some(labels), ..Default::default() };
+        let request = api::VolumeCreateRequest {
+            name: Some(name.into()),
+            // Named, the daemon gives these labels to a volume that it was killed in the middle of making; else that one
+            // stays without.
+            driver: Some("local".into()),
+            labels: Some(labels),
+            ..Default::default()
+        };
         let what = format!("put mark {name}");
         let made = bounded(what, CALL_LIMIT, self.api.create_volume(request)).await?;
         Ok(made.labels.into_iter().collect())
@@ -42,6 +48,21 @@ impl Docker {
         };
         let events = self.api.events(Some(options)).take_while(|event| std::future::ready(event.is_ok()));
         events.map(drop).boxed()
+    }
+
+    /// The volumes whose names begin so and that have no label at all: a daemon that was killed while it made a mark
+    /// leaves it so.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub async fn unlabelled_marks(&self, prefix: &str) -> Result<BTreeSet<String>> {
+        let filters = Some(HashMap::from([("name".to_owned(), vec![prefix.to_owned()])]));
+        let options = query::ListVolumesOptions { filters };
+        let found = bounded("list volumes", CALL_LIMIT, self.api.list_volumes(Some(options))).await?;
+        let volumes = found.volumes.unwrap_or_default().into_iter();
+        // The daemon's filter finds the text anywhere in the name.
+        let bare = volumes.filter(|one| one.name.starts_with(prefix) && one.labels.is_empty());
+        Ok(bare.map(|one| one.name).collect())
     }
 
     /// The marks with these labels, sorted by name.

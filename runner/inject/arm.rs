@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::docker::LOOKS_AT_ONCE;
 use super::{ArmedStep, Injector, Link, Post, agent_name, post, surprise};
 use crate::agent::task::{Capability, NET_ADMIN};
 use crate::agent::wire::{Command, Engine, Impairment, Net, Outcome};
@@ -19,23 +20,31 @@ const STARTED_AT_ONCE: usize = 16;
 impl Injector {
     /// Readies every step, changing nothing yet: agents are started and told, targets are looked at.
     pub async fn arm(&self, steps: &[&Step]) -> Result<Vec<ArmedStep>> {
-        let mut armed = Vec::new();
-        for step in steps {
+        let (by_agents, by_docker): (Vec<&Step>, Vec<&Step>) =
+            steps.iter().copied().partition(|step| post(step).is_some());
+        for step in by_agents {
             if let Some(post) = post(step) {
-                self.book().steps.entry(post).or_default().push((*step).clone());
-            } else {
-                self.check_untouched(&step.container).await?;
-                self.check_startable(step).await?;
-                // Looked at again before it is fired; what can't be done is known before anything is broken.
-                self.find(&[*step]).await?;
-                let engine = if step.apply.is_on_host() { Engine::Host } else { Engine::Docker };
-                armed.push(ArmedStep { step: step.id, engine, kernel: None });
+                self.book().steps.entry(post).or_default().push(step.clone());
             }
         }
+        let mut armed: Vec<ArmedStep> = stream::iter(by_docker.into_iter().cloned())
+            .map(|step| async move { self.arm_by_docker(&step).await })
+            .buffered(LOOKS_AT_ONCE)
+            .try_collect()
+            .await?;
         let posts: Vec<Post> = self.book().steps.keys().cloned().collect();
         armed.extend(self.arm_agents(posts).await?);
         armed.sort_by_key(|armed| armed.step);
         Ok(armed)
+    }
+
+    async fn arm_by_docker(&self, step: &Step) -> Result<ArmedStep> {
+        self.check_untouched(&step.container).await?;
+        self.check_startable(step).await?;
+        // Looked at again before it is fired; what can't be done is known before anything is broken.
+        self.find(&[step]).await?;
+        let engine = if step.apply.is_on_host() { Engine::Host } else { Engine::Docker };
+        Ok(ArmedStep { step: step.id, engine, kernel: None })
     }
 
     async fn arm_agents(&self, posts: Vec<Post>) -> Result<Vec<ArmedStep>> {
@@ -179,9 +188,14 @@ impl Injector {
     async fn look_up_addresses(&self) -> Result<()> {
         let ids: Vec<(String, String)> =
             self.book().bound.iter().map(|(name, bound)| (name.clone(), bound.id.clone())).collect();
-        for (name, id) in ids {
-            let addresses = self.docker.addresses(&id).await?;
-            if let Some(bound) = self.book().bound.get_mut(&name) {
+        let found: Vec<(String, Vec<IpAddr>)> = stream::iter(ids)
+            .map(|(name, id)| async move { self.docker.addresses(&id).await.map(|found| (name, found)) })
+            .buffer_unordered(LOOKS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut book = self.book();
+        for (name, addresses) in found {
+            if let Some(bound) = book.bound.get_mut(&name) {
                 bound.addresses = addresses;
             }
         }

@@ -3,6 +3,10 @@
 //! What an undo must know and only a look can tell is found here before the step's debt is written
 //! ([`Injector::find`]); the plan's undo with its gap filled is [`Injector::undo_of`].
 
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
 use super::underway::Course;
 use super::{Applied, Haste, Injector, TakenBack};
 use crate::agent::task::Task;
@@ -14,6 +18,9 @@ use crate::fault::found::{Endpoint, Process};
 use crate::fault::step::{Exec, Op, Step, Where};
 use crate::heal;
 use crate::ledger::Debt;
+
+/// Containers that are looked at at once: more only queue up in the daemon.
+pub(super) const LOOKS_AT_ONCE: usize = 16;
 
 /// What a look at a step's container found, for the step and its undo.
 #[derive(Clone, Debug)]
@@ -34,11 +41,15 @@ impl Injector {
     /// # Errors
     /// A container can't be changed so: it is not attached, has less than the limit already, or is gone.
     pub async fn find(&self, steps: &[&Step]) -> Result<()> {
-        for step in steps {
-            if let Some(found) = self.found_of(step).await? {
-                self.book().found.insert(step.id, found);
-            }
-        }
+        // By value: futures over borrowed items are not `Send` in the compiler's eyes.
+        let steps: Vec<Step> = steps.iter().map(|step| (*step).clone()).collect();
+        let found: Vec<(u32, Option<Found>)> = stream::iter(steps)
+            .map(|step| async move { self.found_of(&step).await.map(|found| (step.id, found)) })
+            .buffered(LOOKS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let found = found.into_iter().filter_map(|(step, found)| Some((step, found?)));
+        self.book().found.extend(found);
         Ok(())
     }
 
@@ -136,8 +147,8 @@ impl Injector {
     }
 
     /// Puts the steps of one container into effect, in order: one may depend on the container's state after
-    /// another.
-    pub(super) async fn fire_docker(&self, container: &str, steps: Vec<&Step>) -> Vec<Applied> {
+    /// another. Not before `at_ns`.
+    pub(super) async fn fire_docker(&self, container: &str, steps: Vec<&Step>, at_ns: u64) -> Vec<Applied> {
         let before = match self.check_untouched(container).await {
             Ok(before) => before,
             Err(error) => {
@@ -153,6 +164,7 @@ impl Injector {
                     .collect();
             }
         };
+        tokio::time::sleep(Duration::from_nanos(at_ns.saturating_sub(self.clock.now_ns()))).await;
         let mut applied = Vec::new();
         for step in steps {
             applied.push(self.fire_one(step, &before).await);

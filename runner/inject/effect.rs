@@ -13,22 +13,25 @@ use crate::fault::step::{Op, Step};
 use crate::heal;
 
 impl Injector {
-    /// Puts the armed steps of one lane into effect; one answer each, in the order given. What they owe must be in
-    /// the ledger.
-    pub async fn fire(&self, lane: &Lane, steps: &[Step]) -> Vec<Applied> {
+    /// Puts the armed steps of one lane into effect at `at_ns` of the run's clock, at once if that is over; one answer
+    /// each, in the order given. What they owe must be in the ledger.
+    pub async fn fire(&self, lane: &Lane, steps: &[Step], at_ns: u64) -> Vec<Applied> {
         match lane.place {
             Some(place) => {
                 let ids = steps.iter().map(|step| step.id).collect();
-                self.fire_agent((lane.container.clone(), place), ids).await
+                self.fire_agent((lane.container.clone(), place), ids, at_ns).await
             }
-            None => self.fire_docker(&lane.container, steps.iter().collect()).await,
+            None => self.fire_docker(&lane.container, steps.iter().collect(), at_ns).await,
         }
     }
 
-    async fn fire_agent(&self, post: Post, steps: Vec<u32>) -> Vec<Applied> {
+    async fn fire_agent(&self, post: Post, steps: Vec<u32>, at_ns: u64) -> Vec<Applied> {
         let fired = match self.link(&post) {
             Some(link) => link
-                .call(Command::Fire { steps: steps.clone() })
+                .call(Command::Fire {
+                    steps: steps.clone(),
+                    at_ns: Some(link.their_instant(self.clock, at_ns)),
+                })
                 .await
                 .map(|outcome| (link, outcome))
                 .map_err(|error| error.to_string()),

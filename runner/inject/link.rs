@@ -19,12 +19,15 @@ use crate::docker::{AgentSpec, Docker, Output};
 use crate::error::{Error, Result};
 
 use super::News;
+use super::offset::Offset;
 
 /// The longest an agent may take to answer. Its work is netlink messages: milliseconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest an agent's container may take to say hello, on a machine that starts many at once.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How often an agent of another kernel is asked for the time.
+const CLOCK_READINGS: u32 = 5;
 /// Requests that may wait to be written: an agent answers each before the run asks much more.
 const REQUESTS_AHEAD: usize = 16;
 
@@ -32,8 +35,8 @@ const REQUESTS_AHEAD: usize = 16;
 pub(crate) struct Link {
     /// What it said first.
     pub hello: Hello,
-    /// What to add to its clock to get ours.
-    offset_ns: i128,
+    /// Where its clock is against ours.
+    offset: Offset,
     /// Requests on their way out, whole lines; nothing once it is closed.
     outbox: Mutex<Option<mpsc::Sender<Vec<u8>>>>,
     waiting: Arc<Mutex<Waiting>>,
@@ -81,24 +84,19 @@ impl Link {
                 )));
             }
         };
-        let ours = kernel::boot_id();
-        let offset_ns = if !ours.is_empty() && ours == hello.boot_id {
-            0
-        } else {
-            // Another kernel: its clock is known to within the time the hello took to get here.
-            i128::from(mono_ns()) - i128::from(hello.mono_ns)
-        };
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let reader = tokio::spawn(read(lines, Arc::clone(&waiting), (target.to_owned(), place), news));
         let (outbox, requests) = mpsc::channel(REQUESTS_AHEAD);
         let writer = tokio::spawn(write(attached.input, requests));
-        Ok(Self {
+        let same_clock = kernel::boot_id() == hello.boot_id && !hello.boot_id.is_empty();
+        let link = Self {
             hello,
-            offset_ns,
+            offset: Offset::NONE,
             outbox: Mutex::new(Some(outbox)),
             waiting,
             tasks: Mutex::new(Some([writer, reader])),
-        })
+        };
+        Ok(if same_clock { link } else { Self { offset: link.measure_offset().await?, ..link } })
     }
 
     /// Asks and waits for the answer; an `error` outcome is an error here.
@@ -133,10 +131,28 @@ impl Link {
         }
     }
 
+    /// Asks an agent of another kernel for the time, again and again, and takes the answer that came back soonest.
+    async fn measure_offset(&self) -> Result<Offset> {
+        let mut best: Option<Offset> = None;
+        for _ in 0..CLOCK_READINGS {
+            let asked_ns = mono_ns();
+            let Outcome::Clock(theirs_ns) = self.call(Command::Clock).await? else {
+                return Err(Error::environment("the agent did not say what its clock shows"));
+            };
+            let offset = Offset::of(asked_ns, theirs_ns, mono_ns());
+            best = Some(best.map_or(offset, |best| best.better(offset)));
+        }
+        Ok(best.unwrap_or(Offset::NONE))
+    }
+
     /// An instant of the agent's clock on the run's.
     pub fn instant(&self, clock: Clock, at_ns: u64) -> u64 {
-        let ours = i128::from(at_ns) + self.offset_ns;
-        clock.at_mono(u64::try_from(ours).unwrap_or(0))
+        clock.at_mono(self.offset.to_ours(at_ns))
+    }
+
+    /// An instant of the run's clock on the agent's.
+    pub fn their_instant(&self, clock: Clock, t_ns: u64) -> u64 {
+        self.offset.to_theirs(clock.to_mono(t_ns))
     }
 
     /// True if the stream has ended.

@@ -8,6 +8,7 @@ mod arm;
 mod docker;
 mod effect;
 mod link;
+mod offset;
 mod reach;
 mod sent;
 mod underway;

@@ -7,6 +7,7 @@ use super::inventory::Container;
 use super::{FaultPlan, PhasePlan, Share};
 use crate::error::Span;
 use crate::spec::{Limits, TargetLimit};
+use crate::units::Duration;
 
 /// A limit that is exceeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,18 @@ pub struct Excess {
     pub message: String,
     /// What to do about it.
     pub hint: &'static str,
+}
+
+/// An agent undoes its steps this long after the longest its phase may take, whatever happens to us.
+const SLACK: Duration = Duration::from_s(30);
+/// The least of it: a runner that is busy heals late, and what it heals is no loss.
+const LEAST_SLACK: Duration = Duration::from_s(5);
+
+/// How long after it was fired an agent undoes a step by itself, in a run whose longest phase with faults may take
+/// `longest`: by the limit on faults, as far as that leaves the runner time to do it first.
+pub fn deadline(limits: &Limits, longest: Duration) -> Duration {
+    let usual = longest + SLACK;
+    limits.fault.as_ref().map_or(usual, |limit| limit.value.clamp(longest + LEAST_SLACK, usual))
 }
 
 /// How much of each service is hit, at worst in any one phase, and what of it `limits` forbid.
@@ -88,4 +101,103 @@ fn too_much(limits: &Limits, phase: &str, service: &str, hit: u32, of: u32) -> O
         ),
         hint: "pick fewer containers, or widen the limit if that is what you want to know",
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::step::{Op, Step};
+    use crate::spec::{Located, OnRestart, fragment};
+
+    fn limits(targets: Option<TargetLimit>, containers: Option<u32>) -> Limits {
+        let span = Span::default();
+        Limits {
+            targets: targets.map(|value| Located { value, span }),
+            containers: containers.map(|value| Located { value, span }),
+            ..Limits::default()
+        }
+    }
+
+    /// So many containers of service `api`, and a phase that pauses the first `hit` of them.
+    fn scene(there: usize, hit: usize) -> (Vec<Container>, PhasePlan, FaultPlan) {
+        let container = |number: usize| Container {
+            name: format!("api-{number}"),
+            image: "shop".into(),
+            labels: BTreeMap::new(),
+            service: Some("api".into()),
+            networks: Vec::new(),
+            restart_policy: "no".into(),
+            host_network: false,
+            held_by: None,
+            protected: false,
+        };
+        let step = |number: usize| Step {
+            id: number as u32,
+            container: format!("api-{number}"),
+            apply: Op::Pause,
+            undo: Some(Op::Unpause),
+        };
+        let phase = PhasePlan {
+            name: "broken".into(),
+            starts: Duration::ZERO,
+            longest: Duration::from_s(1),
+            until_steady: false,
+            find_rate: None,
+            faults: vec![0],
+            on_restart: OnRestart::Reapply,
+        };
+        let fault = FaultPlan {
+            name: "broken/pause".into(),
+            kind: "pause".into(),
+            summary: String::new(),
+            fault: fragment("pause: { on: apis }").unwrap(),
+            engine: None,
+            reach: None,
+            steps: (0..hit).map(step).collect(),
+        };
+        ((0..there).map(container).collect(), phase, fault)
+    }
+
+    #[test]
+    fn limits_go_by_what_is_there() {
+        let half = TargetLimit::Share("50%".parse().unwrap());
+        // Planned with four there; when it is applied some may be gone.
+        for (limits, there, hit, refused) in [
+            (limits(Some(half), None), 4, 2, ""),
+            (
+                limits(Some(half), None),
+                3,
+                2,
+                "phase `broken` hits 2 of 3 containers of `api`; `limits.targets: 50%` allows 1",
+            ),
+            (limits(Some(TargetLimit::Count(2)), None), 2, 2, ""),
+            (
+                limits(Some(TargetLimit::Count(1)), None),
+                4,
+                2,
+                "phase `broken` hits 2 of 4 containers of `api`; `limits.targets: 1` allows 1",
+            ),
+            (limits(None, Some(2)), 2, 2, ""),
+            (limits(None, Some(1)), 4, 2, "phase `broken` hits 2 containers; `limits.containers` allows 1"),
+        ] {
+            let (containers, phase, fault) = scene(there, hit);
+            let (_, excesses) = shares(&limits, &[phase], &[fault], &containers);
+            let said: Vec<&str> = excesses.iter().map(|excess| excess.message.as_str()).collect();
+            assert_eq!(said.join("; "), refused, "{hit} of {there}");
+        }
+    }
+
+    #[test]
+    fn agents_keep_the_limit_on_faults_but_leave_the_runner_time() {
+        let s = Duration::from_s;
+        for (limit, longest, expected) in [
+            (None, s(10), s(40)),
+            (Some(s(10)), s(10), s(15)),
+            (Some(s(20)), s(10), s(20)),
+            (Some(s(300)), s(10), s(40)),
+        ] {
+            let fault = limit.map(|value| Located { value, span: Span::default() });
+            assert_eq!(deadline(&Limits { fault, ..Limits::default() }, longest), expected, "{limit:?}");
+        }
+    }
 }

@@ -20,6 +20,19 @@ use crate::plan::PhasePlan;
 /// first one, and what they are made of is kept for a second only.
 const KNOWN_WITHIN_NS: u64 = 500_000_000;
 
+/// What telling one lane may take, on a machine that has little time: lines go through the daemon one by one.
+const TELLING_NS: u64 = 4_000_000;
+/// The longest that lanes are told ahead: what it takes is taken from the phase before.
+const LONGEST_AHEAD_NS: u64 = 500_000_000;
+
+/// How long before they fire so many lanes are told to, so that all of them know by then. One by itself fires at once.
+fn ahead_ns(lanes: usize) -> u64 {
+    match lanes {
+        0 | 1 => 0,
+        lanes => (lanes as u64 * TELLING_NS).min(LONGEST_AHEAD_NS),
+    }
+}
+
 /// Steps by the lane that carries them out, each in the order given.
 fn lanes<'s>(steps: impl IntoIterator<Item = &'s Step>) -> BTreeMap<Lane, Vec<Step>> {
     let mut lanes = BTreeMap::<Lane, Vec<Step>>::new();
@@ -57,7 +70,7 @@ impl<'r> Live<'r> {
             let until_ns = if self.onset_ns.is_some() { asked_ns + KNOWN_WITHIN_NS } else { u64::MAX };
             let turn = self.turn(until_ns).await?;
             if self.turned(turn)? {
-                self.enter(phase, self.onset_ns.unwrap_or(asked_ns))?;
+                self.enter(phase, self.onset_ns.unwrap_or_else(|| asked_ns.min(self.scribe.now_ns())))?;
                 return Ok(None);
             }
         }
@@ -76,14 +89,15 @@ impl<'r> Live<'r> {
         stop
     }
 
-    /// Has steps fired, whose debts are on disk. When that was.
+    /// Has steps fired, whose debts are on disk: all of them at one instant, which is returned.
     pub fn fire(&mut self, steps: &[Step]) -> u64 {
-        let asked_ns = self.scribe.now_ns();
-        for (lane, steps) in lanes(steps) {
+        let lanes = lanes(steps);
+        let asked_ns = self.scribe.now_ns() + ahead_ns(lanes.len());
+        for (lane, steps) in lanes {
             self.firing.insert(lane.clone());
             let injector = Arc::clone(&self.injector);
             self.errands.spawn(async move {
-                let applied = injector.fire(&lane, &steps).await;
+                let applied = injector.fire(&lane, &steps, asked_ns).await;
                 let failed = applied.iter().any(|applied| applied.at.is_err());
                 let runs = !failed || injector.runs(&lane.container).await;
                 Done::Fired { lane, asked_ns, applied, runs }
@@ -264,5 +278,17 @@ impl<'r> Live<'r> {
             self.scribe.note(Event::Lost { step: *step, why: why.into() })?;
         }
         Ok(!lost.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_are_told_ahead_and_one_is_not() {
+        for (lanes, expected_ms) in [(0, 0), (1, 0), (2, 8), (50, 200), (100, 400), (200, 500)] {
+            assert_eq!(ahead_ns(lanes), expected_ms * 1_000_000, "{lanes} lanes");
+        }
     }
 }

@@ -28,10 +28,6 @@ use crate::load::{Endpoints, Generator, Setup};
 use crate::patience::Patience;
 use crate::plan::inventory::Container;
 use crate::plan::{Plan, limits as plan_limits};
-use crate::units::Duration;
-
-/// An agent undoes its steps this long after the longest its phase may take, whatever happens to us.
-const DEADLINE_SLACK: Duration = Duration::from_s(30);
 
 /// Everything a run needs besides its books.
 pub(super) struct Stage<'r> {
@@ -136,12 +132,13 @@ impl<'r> Stage<'r> {
         let endpoints = lab_endpoints(&endpoints)?;
         let asker = probing::asker(self.plan, self.docker, &bound, ahead_ns, endpoints.clone()).await;
         let asker = Arc::new(asker);
-        let longest = self.plan.phases.iter().map(|phase| phase.longest).max().unwrap_or_default();
+        let broken = self.plan.phases.iter().filter(|phase| !phase.faults.is_empty());
+        let longest = broken.map(|phase| phase.longest).max().unwrap_or_default();
+        let deadline = plan_limits::deadline(&self.plan.limits, longest);
         let news = forward_news(sender.clone());
-        let injector =
-            Injector::new(self.docker.clone(), self.run, self.clock, bound, longest + DEADLINE_SLACK, news)
-                .with_daemon_clock(ahead_ns, unsure_ns)
-                .with_patience(patience.clone());
+        let injector = Injector::new(self.docker.clone(), self.run, self.clock, bound, deadline, news)
+            .with_daemon_clock(ahead_ns, unsure_ns)
+            .with_patience(patience.clone());
         injector.watch(looked_at(self.plan).cloned());
         let staged = self.books.owe(self.staged(&injector)?).await?;
         let armed = self.arm(&injector, scribe, patience).await;

@@ -276,7 +276,8 @@ record! {
         pub targets: Option<Located<TargetLimit>>,
         /// The most containers that may be hit in any one phase, all services together.
         pub containers: Option<Located<u32>>,
-        /// The longest a fault may last.
+        /// The longest a fault may last. By then agents undo what they did, even if the runner hangs; at the earliest five
+        /// seconds after the longest phase with faults should be over.
         pub fault: Option<Located<Duration>>,
         /// The most requests that all loads together may send. More than it are refused when planning where the
         /// number is known; else the run stops within two seconds of reaching it.

@@ -62,6 +62,8 @@ def jobs(options, chosen, agents):
     rng = random.Random(options.seed)
     pairs = [(fault, who) for fault in chosen for who in VICTIMS if fault in agents or "agent" not in who]
     restarts = [(fault, ["daemon"]) for fault in chosen] if options.restarts else []
+    if options.only_restarts:
+        pairs = []
     drawn = []
     while len(drawn) < options.kills:
         some = pairs + restarts
@@ -166,6 +168,10 @@ def judge(results, least):
         bad.append(f"{result['fault']} killed {'+'.join(result['who'])} at {result['at']:.3f} (job {result['number']})")
         bad += [f"    {line}" for line in result["leftovers"]]
         bad += [f"    said: {result.get('said')}"] + [f"    {event}" for event in result.get("events", [])]
+    for result in results:
+        if not result["leftovers"] and "events" in result:
+            bad.append(f"{result['fault']} with {'+'.join(result['who'])} ended as not healed, and was later (job {result['number']})")
+            bad += [f"    {event}" for event in result["events"]]
     heals = [result["heal_s"] for result in results if result["heal_s"] is not None]
     if heals and quantile(heals, 0.99) >= HEAL_BAR_S:
         bad.append(f"p99 of healing is {quantile(heals, 0.99):.2f} s; the bar is {HEAL_BAR_S} s")
@@ -196,6 +202,7 @@ def main():
     parser.add_argument("--fault", action="append", help="only this kind; may be repeated")
     parser.add_argument("--workers", type=int, default=2 * (os.cpu_count() or 1), help="targets at once")
     parser.add_argument("--no-restarts", dest="restarts", action="store_false", help="leave out restarts of a daemon")
+    parser.add_argument("--only-restarts", action="store_true", help="kill nothing: restart the daemon every time")
     parser.add_argument("--program", default=os.path.join(HERE, "../../target/debug/chaos"))
     parser.add_argument("--json", help="write every result to this file, a line each")
     options = parser.parse_args()

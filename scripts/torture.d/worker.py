@@ -28,6 +28,8 @@ SETTLE_AFTER_RESTART_S = 15
 TRIES = 4
 EARLIER = 0.7
 POLL_S = 0.003
+# How a run ends that could not heal what it did.
+UNHEALED = 7
 # Events that say nothing of what was left.
 NOISE = ("started", "load", "tick", "generator", "probe")
 EXPERIMENT = """experiment: whatever dies, nothing is left
@@ -134,7 +136,8 @@ class Trial:
                 time.sleep(POLL_S / 10)
         if "daemon" in killed:
             at = engine.restart(self.job["engine"], getattr(signal, self.job["how"]))
-        keeper = "runner" not in killed or (wardens and "warden" not in killed)
+        # A runner that died as it began may have left a warden that was not to be seen yet.
+        keeper = "runner" not in killed or self.wardens()
         heal_s = self.await_healed(at) if keeper else None
         notes = []
         if keeper and heal_s is None:
@@ -234,6 +237,9 @@ class Trial:
         renamed = self.job["kind"] == "disconnect"
         settle_s = SETTLE_AFTER_RESTART_S if self.job["who"] == ["daemon"] else SETTLE_S
         lines = self.worker.difference(settle_s, nameless if renamed else lambda seen: seen)
+        until = time.monotonic() + settle_s
+        while self.wardens() and time.monotonic() < until:
+            time.sleep(POLL_S)
         if renamed:
             self.worker.fresh()
         if "irreversible: true" in self.job["fault"]:
@@ -250,9 +256,10 @@ class Trial:
 
     def came_to(self, killed, leftovers, heal_s=None):
         result = {**self.job, "killed": killed, "leftovers": leftovers, "heal_s": heal_s, "exit": self.child.poll()}
-        if leftovers:
+        if leftovers or result["exit"] == UNHEALED:
             result["said"] = self.words()
             result["events"] = [event for event in self.journal() if event["event"] not in NOISE][-12:]
+        if leftovers:
             self.worker.fresh()
         return result
 

@@ -440,7 +440,7 @@ fn undoes_by_itself_at_the_deadline() {
         engine: None,
         deadline_ns: 100_000_000,
     });
-    let Outcome::Fired(fired) = agent.ask(Command::Fire { steps: vec![5, 6] }) else {
+    let Outcome::Fired(fired) = agent.ask(Command::Fire { steps: vec![5, 6], at_ns: None }) else {
         panic!("not fired");
     };
     let news = agent.hear();
@@ -452,6 +452,34 @@ fn undoes_by_itself_at_the_deadline() {
         assert!(undone.verified);
         assert!(undone.at_ns - fired[number] >= 100_000_000, "undone before its deadline");
     }
+    assert_eq!(pair.near.state(), before);
+}
+
+#[test]
+fn fires_at_the_agreed_instant_unless_it_is_called_off() {
+    if !may_make_namespaces("fires_at_the_agreed_instant_unless_it_is_called_off") {
+        return;
+    }
+    let pair = Pair::new();
+    let before = pair.near.state();
+    let mut agent = pair.agent();
+    agent.arm(&[step(1, Direction::Both, Effect::Drop), step(2, Direction::Both, Effect::Drop)]);
+    let at_ns = chaos::clock::mono_ns() + 200_000_000;
+    let Outcome::Fired(fired) = agent.ask(Command::Fire { steps: vec![1], at_ns: Some(at_ns) }) else {
+        panic!("not fired");
+    };
+    assert!(fired[&1] >= at_ns, "fired {} ns early", at_ns - fired[&1]);
+
+    let far_ns = chaos::clock::mono_ns() + chaos::agent::wire::MAX_AHEAD_NS;
+    let waiting = agent.tell(Command::Fire { steps: vec![2], at_ns: Some(far_ns) });
+    let refused = agent.ask(Command::Fire { steps: vec![2], at_ns: None });
+    assert_eq!(refused, Outcome::Error("another firing waits for its instant".into()));
+    let asked = agent.tell(Command::Undo { steps: vec![2, 1] });
+    let called_off = agent.hear();
+    assert_eq!(called_off.id, Some(waiting));
+    assert_eq!(called_off.outcome, Outcome::Error("it was taken back before its instant".into()));
+    let undone = agent.hear();
+    assert_eq!(undone.id, Some(asked));
     assert_eq!(pair.near.state(), before);
 }
 
@@ -485,7 +513,10 @@ fn answers_nonsense_with_an_error() {
         return;
     }
     let pair = Pair::new();
+    let before = pair.near.state();
     let mut agent = pair.agent();
+    agent.impair(&[step(8, Direction::Both, Effect::Drop)]);
+    let impaired = pair.near.shell("nft -s list ruleset");
     let mut check = |bytes: &[u8], expected: &str| {
         agent.write(bytes);
         agent.write(b"\n");
@@ -514,7 +545,14 @@ fn answers_nonsense_with_an_error() {
     check(one(r#""peers":[],"ports":[80],"protocol":"icmp""#).as_bytes(), "ICMP has no ports");
     let bad_tag = arm("").replace(r#""t""#, r#""../x""#);
     check(bad_tag.as_bytes(), "letters and digits");
-    assert_eq!(agent.ask(Command::Undo { steps: vec![] }), Outcome::Undone([].into()));
+    // What was in effect still is, and is taken back as ever; so is what the end of a half line leaves.
+    assert_eq!(pair.near.shell("nft -s list ruleset"), impaired);
+    assert!(agent.undo(&[8])[&8].verified);
+    assert_eq!(pair.near.state(), before);
+    agent.impair(&[step(9, Direction::Both, Effect::Drop)]);
+    agent.write(br#"{"id":3,"command":{"undo":{"#);
+    assert!(agent.close().success());
+    assert_eq!(pair.near.state(), before);
 }
 
 #[test]

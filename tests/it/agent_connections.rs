@@ -54,7 +54,7 @@ fn breaks_off_the_share_asked_for_and_nothing_else() {
         // They came in: nothing that this end opened.
         let armed = agent.arm(&[asked(Direction::Egress)]);
         assert_eq!(armed, Outcome::Armed([(1, Engine::SockDiag)].into()));
-        agent.ask(Command::Fire { steps: vec![1] });
+        agent.ask(Command::Fire { steps: vec![1], at_ns: None });
         assert_eq!(counted(&mut agent, "reset_connections"), 0);
         agent.undo(&[1]);
 
@@ -115,7 +115,7 @@ fn lets_in_as_many_as_there_may_be() {
         let armed = agent.arm(&[limit]);
         assert_eq!(armed, Outcome::Armed([(1, Engine::Nfqueue)].into()));
         assert_eq!(pair.near.state().matches("hook input").count(), 0, "arming changes nothing");
-        agent.ask(Command::Fire { steps: vec![1] });
+        agent.ask(Command::Fire { steps: vec![1], at_ns: None });
         streams.push(pair.connect(server, PATIENCE).unwrap());
         for _ in 0..3 {
             let refused = pair.connect(server, PATIENCE).unwrap_err();

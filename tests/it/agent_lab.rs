@@ -286,14 +286,20 @@ impl Agent {
         serde_json::from_str(&self.lines.recv_timeout(PATIENCE).expect("the agent answers")).unwrap()
     }
 
-    pub fn ask(&mut self, command: wire::Command) -> Outcome {
+    /// Writes a request and waits for nothing; its number.
+    pub fn tell(&mut self, command: wire::Command) -> u64 {
         self.next_id += 1;
         let request = Request { id: self.next_id, command };
         let mut line = serde_json::to_vec(&request).unwrap();
         line.push(b'\n');
         self.write(&line);
+        self.next_id
+    }
+
+    pub fn ask(&mut self, command: wire::Command) -> Outcome {
+        let id = self.tell(command);
         let reply = self.hear();
-        assert_eq!(reply.id, Some(self.next_id), "{reply:?}");
+        assert_eq!(reply.id, Some(id), "{reply:?}");
         reply.outcome
     }
 
@@ -328,7 +334,7 @@ impl Agent {
     }
 
     pub fn fire(&mut self, steps: &[u32]) {
-        let fired = self.ask(wire::Command::Fire { steps: steps.to_vec() });
+        let fired = self.ask(wire::Command::Fire { steps: steps.to_vec(), at_ns: None });
         assert!(matches!(fired, Outcome::Fired(_)), "{fired:?}");
     }
 

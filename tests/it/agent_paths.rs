@@ -59,7 +59,7 @@ fn a_narrow_path_is_as_wide_as_asked() {
     for direction in [Direction::Egress, Direction::Ingress] {
         let armed = agent.arm(&[step(1, direction, at(20_000_000))]);
         assert_eq!(armed, Outcome::Armed([(1, Engine::Tbf)].into()));
-        agent.ask(Command::Fire { steps: vec![1] });
+        agent.ask(Command::Fire { steps: vec![1], at_ns: None });
         let got = mbit_per_s(&pair, direction, 4_000_000);
         // Of 1,514 bytes on the wire 1,448 are data.
         assert!((18.0..20.0).contains(&got), "{direction:?}: {got} Mbit/s");

@@ -175,6 +175,22 @@ fn what_takes_back_is_no_error_when_there_is_nothing_to_take_back() {
 }
 
 #[test]
+fn what_a_daemon_lost_is_ended_and_nothing_beside_it() {
+    within_limit(async {
+        let (docker, run, other) = (connect().await, Run::new("lost"), Run::new("beside"));
+        let (lost, beside) = (store(&docker, &run).await, store(&docker, &other).await);
+        docker.evict(&run.0, &lost.id).await.unwrap();
+        eventually(|| async { (status(&docker, &lost.id).await == "exited").then_some(()) }).await;
+        assert_eq!(status(&docker, &beside.id).await, "running");
+        docker.start_whole(&run.0, &lost.id).await.unwrap();
+        assert_eq!(status(&docker, &lost.id).await, "running");
+        let agents =
+            docker.labelled(&[(label::RUN, &run.0), (label::ROLE, label::ROLE_AGENT)]).await.unwrap();
+        assert_eq!(agents, []);
+    });
+}
+
+#[test]
 fn roles_end_by_themselves_on_sigterm() {
     let run = Run::new("sigterm");
     within_limit(async {

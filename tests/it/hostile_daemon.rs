@@ -4,7 +4,8 @@
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,10 @@ enum Way {
     HangUpBefore,
     /// Does it, and hangs up without saying so.
     HangUpAfter,
+    /// Does it when it is its turn.
+    InTurn,
+    /// Does it, and keeps the connection to speak on it in the daemon's name.
+    Keep,
 }
 
 /// Which requests, how, and how often.
@@ -41,19 +46,32 @@ struct Rule {
 
 struct Proxy {
     place: Place,
-    rules: Arc<Mutex<Vec<Rule>>>,
+    shared: Arc<Shared>,
+    /// Lets one request go on that waits for its turn.
+    turn: Sender<()>,
+}
+
+/// What the proxy's connections share.
+struct Shared {
+    rules: Mutex<Vec<Rule>>,
+    /// Connections to speak on.
+    kept: Mutex<Vec<UnixStream>>,
+    turns: Mutex<Receiver<()>>,
 }
 
 impl Proxy {
     fn start(rules: &[Rule]) -> Self {
-        let proxy = Self { place: Place::new(), rules: Arc::new(Mutex::new(rules.to_vec())) };
+        let (turn, turns) = channel();
+        let (rules, turns) = (Mutex::new(rules.to_vec()), Mutex::new(turns));
+        let shared = Arc::new(Shared { rules, kept: Mutex::default(), turns });
+        let proxy = Self { place: Place::new(), shared, turn };
         let listener = UnixListener::bind(proxy.socket()).unwrap();
-        let rules = Arc::clone(&proxy.rules);
+        let shared = Arc::clone(&proxy.shared);
         // Ends with the test's process, or sooner: each test's program makes a few hundred connections.
         std::thread::spawn(move || {
             for stream in listener.incoming().take(100_000) {
-                let rules = Arc::clone(&rules);
-                std::thread::spawn(move || serve(stream.unwrap(), &rules));
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || serve(stream.unwrap(), &shared));
             }
         });
         proxy
@@ -80,11 +98,11 @@ impl Proxy {
 
     /// From now on an honest daemon.
     fn behave(&self) {
-        self.rules.lock().unwrap().clear();
+        self.shared.rules.lock().unwrap().clear();
     }
 }
 
-fn serve(mut client: UnixStream, rules: &Mutex<Vec<Rule>>) {
+fn serve(mut client: UnixStream, shared: &Shared) {
     let mut head = Vec::new();
     let mut buffer = [0; 4096];
     while !head.windows(4).any(|four| four == b"\r\n\r\n") && head.len() < HEAD_BYTES {
@@ -95,7 +113,7 @@ fn serve(mut client: UnixStream, rules: &Mutex<Vec<Rule>>) {
     }
     let first = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
     let way = {
-        let mut rules = rules.lock().unwrap();
+        let mut rules = shared.rules.lock().unwrap();
         let rule = rules.iter_mut().find(|rule| rule.times > 0 && first.contains(rule.what));
         rule.map(|rule| {
             rule.times -= 1;
@@ -114,6 +132,11 @@ fn serve(mut client: UnixStream, rules: &Mutex<Vec<Rule>>) {
         }
         Some(Way::Nonsense) => answer("200 OK", "{[\u{1b}[2J"),
         Some(Way::HangUpBefore) => return,
+        Some(Way::InTurn) => {
+            // Everybody's turn once the test is over.
+            let _ = shared.turns.lock().unwrap().recv();
+            String::new()
+        }
         Some(Way::Slow(time)) => {
             std::thread::sleep(time);
             String::new()
@@ -131,6 +154,9 @@ fn serve(mut client: UnixStream, rules: &Mutex<Vec<Rule>>) {
         // It has been done once the daemon answers.
         let _ = daemon.read(&mut buffer);
         return;
+    }
+    if way == Some(Way::Keep) {
+        shared.kept.lock().unwrap().push(client.try_clone().unwrap());
     }
     let (mut from, mut to) = (client.try_clone().unwrap(), daemon.try_clone().unwrap());
     let upward = std::thread::spawn(move || {
@@ -208,6 +234,61 @@ async fn what_can_not_be_healed_is_exit_7_with_the_command_that_heals_it() {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(target.status(), "running");
+}
+
+#[tokio::test]
+async fn an_agent_that_speaks_nonsense_is_taken_for_gone_and_the_target_is_healed() {
+    // Longer than any line may be, and no end of it.
+    let endless = vec![b'x'; chaos::agent::wire::MAX_LINE_BYTES + 1];
+    for (said, why) in
+        [(&b"hello\n"[..], "it spoke nonsense"), (&endless, "could not read what the agent says")]
+    {
+        let target = Target::start("babbling", &[]).await;
+        let before = target.everything();
+        let proxy = Proxy::start(&[rule("/attach", Way::Keep, 1)]);
+        let fault = "latency: { on: one, delay: 10ms, direction: both }";
+        let file = proxy.place.experiment(&target.experiment(fault, 60, ""));
+        let out = proxy.place.out();
+        let mut child = proxy
+            .chaos(&["run", file.to_str().unwrap(), "--quiet", "--out", out.to_str().unwrap()])
+            .spawn()
+            .unwrap();
+        proxy.place.wait_for("applied");
+        // The daemon's frame of a program's standard output: its number, three zeros, the length.
+        let mut stream = proxy.shared.kept.lock().unwrap().pop().expect("the agent's streams go through us");
+        let length = u32::try_from(said.len()).unwrap().to_be_bytes();
+        stream.write_all(&[&[1, 0, 0, 0], &length[..], said].concat()).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(5), "{why}");
+        let journal = std::fs::read_to_string(out.join("journal.jsonl")).unwrap();
+        assert!(journal.contains(why), "{journal}");
+        assert_eq!((target.everything(), proxy.place.ledgers()), (before, 0), "{why}");
+        assert_eq!(super::run::left_of(&proxy.place.run_id()).await, [""; 0], "{why}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_service_lost_since_it_was_planned_counts_for_limits() {
+    let service = ["--label", "com.docker.compose.service=shrinking"];
+    let (target, other) =
+        (Target::start("shrinking", &service).await, Target::start("shrinking", &service).await);
+    // What runs is asked for when planning, and again before anything is done.
+    let proxy = Proxy::start(&[rule("status", Way::InTurn, 2)]);
+    let file = proxy.place.experiment(&target.experiment(PAUSE, 1, "limits: { targets: 50% }"));
+    let out = proxy.place.out();
+    let run = proxy
+        .chaos(&["run", file.to_str().unwrap(), "--quiet", "--out", out.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    proxy.turn.send(()).unwrap();
+    proxy.place.wait_for("started");
+    drop(other);
+    proxy.turn.send(()).unwrap();
+    let output = run.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
+    assert!(text(&output).contains("hits 1 of 1 containers of `shrinking`"), "{}", text(&output));
+    assert_eq!((target.status().as_str(), proxy.place.ledgers()), ("running", 0));
 }
 
 #[tokio::test]

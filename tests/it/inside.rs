@@ -63,7 +63,7 @@ impl Agent {
     async fn fire(&mut self, task: &Task) {
         let armed = self.arm(task).await;
         assert!(matches!(armed, Outcome::Armed(_)), "{armed:?}");
-        let fired = self.ask(Command::Fire { steps: vec![0] }).await;
+        let fired = self.ask(Command::Fire { steps: vec![0], at_ns: None }).await;
         assert!(matches!(fired, Outcome::Fired(_)), "{fired:?}");
     }
 
@@ -149,7 +149,7 @@ fn memory_is_filled_to_the_level_and_given_back() {
         let mut agent = Agent::beside(&docker, &run, &target, &task, "agent").await;
         assert!(matches!(agent.arm(&task).await, Outcome::Armed(_)));
         assert!(seen(&docker, &target).await.0 < before + (8 << 20), "arming changes nothing");
-        assert!(matches!(agent.ask(Command::Fire { steps: vec![0] }).await, Outcome::Fired(_)));
+        assert!(matches!(agent.ask(Command::Fire { steps: vec![0], at_ns: None }).await, Outcome::Fired(_)));
         let full = loop {
             let counted = agent.counted().await;
             if counted["reached"] == 1 {
@@ -280,7 +280,7 @@ fn no_file_can_be_opened_and_limits_are_given_back_however_the_agent_ends() {
         assert!(matches!(agent.arm(&task).await, Outcome::Armed(_)));
         agent.found().await;
         assert_eq!(limit(), before, "looking changes nothing");
-        assert!(matches!(agent.ask(Command::Fire { steps: vec![0] }).await, Outcome::Fired(_)));
+        assert!(matches!(agent.ask(Command::Fire { steps: vec![0], at_ns: None }).await, Outcome::Fired(_)));
         let counted = agent.counted().await;
         assert_eq!((counted["limited_processes"], counted["full_processes"]), (1, 1), "{counted:?}");
         assert!(answers(&mut open).await, "what is open stays open");
@@ -293,7 +293,7 @@ fn no_file_can_be_opened_and_limits_are_given_back_however_the_agent_ends() {
 
         assert!(matches!(agent.arm(&task).await, Outcome::Armed(_)));
         let found = agent.found().await;
-        assert!(matches!(agent.ask(Command::Fire { steps: vec![0] }).await, Outcome::Fired(_)));
+        assert!(matches!(agent.ask(Command::Fire { steps: vec![0], at_ns: None }).await, Outcome::Fired(_)));
         assert_ne!(limit(), before);
         let id = agent.attached.id.clone();
         docker.kill(&id, "SIGKILL").await.unwrap();

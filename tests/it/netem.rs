@@ -288,7 +288,7 @@ fn inner_netem_is_undone_at_the_end_of_input_and_at_the_deadline() {
         deadline_ns: 100_000_000,
     });
     assert_eq!(armed, Outcome::Armed([(1, Engine::Netem)].into()));
-    agent.ask(wire::Command::Fire { steps: vec![1] });
+    agent.ask(wire::Command::Fire { steps: vec![1], at_ns: None });
     assert!(matches!(agent.hear().outcome, Outcome::Expired(expired) if expired[&1].verified));
     assert_eq!(pair.near.state(), before);
 }

@@ -36,7 +36,7 @@ fn trial(
     let port = from.local_addr().unwrap().port();
     let impairment = Impairment { ports: vec![port], ..step(1, direction, effect) };
     assert_eq!(agent.arm(&[impairment]), Outcome::Armed([(1, Engine::Netem)].into()));
-    agent.ask(chaos::agent::wire::Command::Fire { steps: vec![1] });
+    agent.ask(chaos::agent::wire::Command::Fire { steps: vec![1], at_ns: None });
     let came = datagrams(&from, &to, COUNT, pause);
     let undone = &agent.undo(&[1])[&1];
     assert!(undone.verified, "{undone:?}");

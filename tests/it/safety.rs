@@ -152,6 +152,64 @@ async fn limits_end_a_run_that_exceeds_them() {
 }
 
 #[tokio::test]
+async fn a_fault_outlasts_its_limit_by_no_more_than_the_agents_deadline() {
+    let target = Target::start("outlasting", &[]).await;
+    let before = target.everything();
+    let place = Place::new();
+    let fault = "blackhole: { on: one, direction: both }";
+    let mut child = start(&place, &target.experiment(fault, 1, "limits: { fault: 1s }"));
+    assert_ne!(target.everything(), before);
+    // A runner that hangs holds its lock, so that its warden takes it for alive.
+    let runner = child.id().try_into().unwrap();
+    // SAFETY: a plain signal to a child that was not waited for yet.
+    assert_eq!(unsafe { libc::kill(runner, libc::SIGSTOP) }, 0);
+    let asked = Instant::now();
+    while target.everything() != before {
+        assert!(asked.elapsed() < Duration::from_secs(25), "the agent has not undone it");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::kill(runner, libc::SIGCONT) }, 0);
+    child.wait().unwrap();
+    assert_eq!((target.everything(), place.ledgers()), (before, 0));
+}
+
+/// A volume that is gone with the test.
+struct Volume(String);
+
+impl Volume {
+    fn create(name: String, more: &[&str]) -> Self {
+        docker(&[&["volume", "create"], more, &[name.as_str()]].concat());
+        Self(name)
+    }
+
+    fn is_there(&self) -> bool {
+        docker(&["volume", "ls", "-q"]).lines().any(|name| name == self.0)
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = std::process::Command::new("docker").args(["volume", "rm", &self.0]).output();
+    }
+}
+
+#[test]
+fn a_hold_that_is_nobodys_is_removed_and_any_other_stays() {
+    let id = |digit: &str| format!("{}{digit}", std::process::id()).repeat(3);
+    // As a daemon leaves it that is killed between making a volume and labelling it.
+    let nobodys = Volume::create(format!("chaos-hold-{}", id("0")), &[]);
+    let labels = ["--label", "io.chaos.run=of-another-machine", "--label", "io.chaos.role=hold"];
+    let held = Volume::create(format!("chaos-hold-{}", id("1")), &labels);
+    let theirs = Volume::create(format!("my-chaos-hold-{}", id("2")), &[]);
+    let output = Place::new().chaos(&["recover"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(!nobodys.is_there());
+    assert!(held.is_there() && theirs.is_there());
+}
+
+#[tokio::test]
 async fn what_others_did_to_a_target_stays_as_it_was() {
     let target = Target::start("others", &["--memory", "300m"]).await;
     target.inside(&["nft", "add table inet theirs; add chain inet theirs out { type filter hook output priority 0; }; add rule inet theirs out tcp dport 9 drop"]);
@@ -242,10 +300,18 @@ async fn a_protected_container_is_filtered_by_and_never_touched() {
     let output = place.run(&place.experiment(&target.experiment(fault, 1, "")), &[]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     assert_eq!(protected.everything(), before);
-    let aimed = target.experiment(PAUSE, 1, "").replace(&target.name, &protected.name);
-    let output = place.chaos(&["plan", place.experiment(&aimed).to_str().unwrap()]).output().unwrap();
-    assert_eq!(output.status.code(), Some(3), "{}", text(&output));
-    assert!(text(&output).contains("chaos.protect=true"), "{}", text(&output));
+    let vault = format!("targets: {{ vault: {{ name: {} }},", protected.name);
+    for fault in [
+        "pause: { on: vault }",
+        "partition: { groups: { here: [one], there: [vault] } }",
+        "partition: { groups: { here: [vault], there: [one] }, direction: one-way }",
+    ] {
+        let aimed = target.experiment(fault, 1, "").replace("targets: {", &vault);
+        let output = place.chaos(&["plan", place.experiment(&aimed).to_str().unwrap()]).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{fault}: {}", text(&output));
+        assert!(text(&output).contains("chaos.protect=true"), "{fault}: {}", text(&output));
+    }
+    assert_eq!(protected.everything(), before);
 }
 
 #[tokio::test]
