@@ -9,7 +9,8 @@ use http_body_util::Full;
 use hyper::Request;
 use serde::Deserialize;
 
-use super::web::{Failure, exchange};
+use super::connection::Failure;
+use super::web::exchange;
 use super::{Asker, Reply, number};
 use crate::load::Endpoints;
 use crate::spec::url::Url;
