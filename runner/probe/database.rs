@@ -54,7 +54,10 @@ async fn exchange(
 ) -> Result<Value, Failure> {
     let url = DatabaseUrl::parse(reached.connect, reached.family).map_err(Failure::NotAsked)?;
     let mut stream = open(&url.place, &asker.endpoints).await?;
-    let tls = reached.tls.cloned().or_else(|| url.place.tls.then(Tls::default));
+    let tls = match reached.family {
+        Family::Postgres => reached.tls.cloned(),
+        Family::Redis => url.place.tls.then(|| reached.tls.cloned().unwrap_or_default()),
+    };
     let stream: Box<dyn Stream> = match tls {
         None => Box::new(stream),
         Some(tls) => {

@@ -6,7 +6,7 @@
 use super::check::Checker;
 use super::credentials::Secret;
 use super::database::{DatabaseUrl, Family};
-use super::decode::Located;
+use super::decode::{Located, list_of};
 use super::{Match, RedisProbe, SqlProbe, Wanted, check_exchange, check_requests, check_transport};
 use crate::error::Span;
 
@@ -129,10 +129,10 @@ fn reads(command: &[String]) -> Result<(), (String, String)> {
     };
     let refused = |words: &str, known: &[&str]| {
         let message = format!("`{words}` is not known to read one value and change nothing");
-        Err((message, format!("known: {}; anything else can be asked with `exec`", known.join(", "))))
+        Err((message, format!("such as {} are; anything else can be asked with `exec`", list_of(known))))
     };
     if !COMMANDS.contains(&name) {
-        return refused(name, &COMMANDS);
+        return refused(name, &["GET", "HGET", "LLEN", "TTL", "INFO"]);
     }
     match SUBCOMMANDS.iter().find(|(with, _)| *with == name) {
         Some((_, known)) if words.get(1).is_none_or(|word| !known.contains(&word.as_str())) => {

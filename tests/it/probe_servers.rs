@@ -89,7 +89,7 @@ pub async fn check(probe: &str, expected: Option<bool>, words: &str) {
 }
 
 /// Of a probe that waits for a server, which takes its time to start.
-pub const PATIENT: &str = ", retries: 300, retry_after: 200ms";
+const PATIENT: &str = ", retries: 300, retry_after: 200ms";
 
 /// What a program under watch says of itself, over and over until the test ends; its address.
 fn exporter(metrics: impl Fn() -> String + Send + 'static) -> String {
