@@ -27,8 +27,52 @@ enum Form {
     #[default]
     Empty,
     Open(Histogram<u64>),
-    /// Known to open: its counts were walked when it was read. With the number of values in it.
-    Packed(Box<[u8]>, u64),
+    Packed(Packed),
+}
+
+/// A histogram as it was saved, known to open: its counts were walked when it was read.
+#[derive(Clone)]
+struct Packed {
+    /// As it is written again.
+    saved: Box<[u8]>,
+    /// The same inflated, which is still small: inflating costs more than all else that reading does, and most
+    /// histograms are asked several times.
+    claim: Claim,
+    /// The number of values in it.
+    count: u64,
+}
+
+impl Packed {
+    /// Looks at what was saved without opening it, and counts its values.
+    fn look(saved: Vec<u8>) -> Result<Self, String> {
+        let claim = packed::inflate(&saved)?;
+        // The range is rounded up to a power of two.
+        if claim.digits() != DIGITS || claim.high() > 2 * HIST_MAX_NS || !claim.is_plain() {
+            return Err("a histogram of another precision or range".into());
+        }
+        // A histogram has counters up to a power of two.
+        let limit = sparse::limit(claim.high());
+        let mut total = 0u64;
+        for counted in Counts::of(claim.payload()) {
+            let (value, count) = counted?;
+            if value >= limit {
+                return Err("it counts values beyond its range".into());
+            }
+            total = total.checked_add(count).ok_or("it counts more than 64 bits hold")?;
+        }
+        Ok(Self { saved: saved.into(), claim, count: total })
+    }
+
+    /// Every value that was counted, in order, and how often.
+    fn counts(&self) -> impl Iterator<Item = (u64, u64)> {
+        Counts::of(self.claim.payload()).flatten()
+    }
+
+    fn open(&self) -> Histogram<u64> {
+        let mut histogram = self.claim.open().expect("what was looked at when it was read opens");
+        histogram.auto(true);
+        histogram
+    }
 }
 
 /// The longest time a histogram tells apart; longer ones count as this.
@@ -63,7 +107,7 @@ impl Hist {
         }
         let mine = self.open_mut();
         match &other.0 {
-            Form::Packed(bytes, _) => each(bytes, |value, count| {
+            Form::Packed(packed) => packed.counts().for_each(|(value, count)| {
                 mine.record_n(value, count).expect("a resizing histogram takes every value up to its hour");
             }),
             _ => mine.add(other.open().as_ref()).expect("a resizing histogram takes every other"),
@@ -87,7 +131,7 @@ impl Hist {
         match &self.0 {
             Form::Empty => 0,
             Form::Open(histogram) => histogram.len(),
-            Form::Packed(_, count) => *count,
+            Form::Packed(packed) => packed.count,
         }
     }
 
@@ -104,18 +148,19 @@ impl Hist {
 
     /// The same of several, given in ascending order, in one walk.
     pub fn quantiles_ns<const N: usize>(&self, quantiles: [f64; N]) -> Option<[u64; N]> {
-        let Form::Packed(bytes, total) = &self.0 else {
+        let Form::Packed(packed) = &self.0 else {
             let open = self.open();
             return (!open.is_empty())
                 .then(|| quantiles.map(|quantile| open.value_at_quantile(quantile).min(open.max())));
         };
-        if *total == 0 {
+        let total = packed.count;
+        if total == 0 {
             return None;
         }
         // As HdrHistogram does: the counter that holds the value of this rank, its highest value.
-        let ranks = quantiles.map(|quantile| ((quantile * *total as f64).ceil() as u64).clamp(1, *total));
+        let ranks = quantiles.map(|quantile| ((quantile * total as f64).ceil() as u64).clamp(1, total));
         let (mut found, mut next, mut seen) = ([0; N], 0, 0u64);
-        each(bytes, |value, count| {
+        packed.counts().for_each(|(value, count)| {
             seen += count;
             while next < N && ranks[next] <= seen {
                 found[next] = if quantiles[next] > 0.0 { sparse::highest(value) } else { value };
@@ -125,10 +170,22 @@ impl Hist {
         Some(found)
     }
 
+    /// Calls `take` with every time that was counted, in ascending order, and how often. A time stands for those that
+    /// the histogram does not tell from it, and is the lowest of them, in nanoseconds.
+    pub fn walk(&self, mut take: impl FnMut(u64, u64)) {
+        match &self.0 {
+            Form::Empty => {}
+            Form::Packed(packed) => packed.counts().for_each(|(ns, count)| take(ns, count)),
+            Form::Open(open) => open
+                .iter_recorded()
+                .for_each(|at| take(open.lowest_equivalent(at.value_iterated_to()), at.count_at_value())),
+        }
+    }
+
     /// The histogram in HdrHistogram's compressed V2 form, base64, as it is saved.
     pub fn encoded(&self) -> String {
-        if let Form::Packed(bytes, _) = &self.0 {
-            return BASE64.encode(bytes);
+        if let Form::Packed(packed) = &self.0 {
+            return BASE64.encode(&packed.saved);
         }
         let mut bytes = Vec::new();
         V2DeflateSerializer::new()
@@ -158,9 +215,7 @@ impl Hist {
         match &self.0 {
             Form::Empty => Cow::Owned(empty()),
             Form::Open(histogram) => Cow::Borrowed(histogram),
-            Form::Packed(bytes, _) => {
-                Cow::Owned(unpack(bytes).expect("what opened when it was read opens again"))
-            }
+            Form::Packed(packed) => Cow::Owned(packed.open()),
         }
     }
 
@@ -170,50 +225,9 @@ impl Hist {
         }
         match &mut self.0 {
             Form::Open(histogram) => histogram,
-            Form::Empty | Form::Packed(..) => unreachable!("it was opened just now"),
+            Form::Empty | Form::Packed(_) => unreachable!("it was opened just now"),
         }
     }
-}
-
-/// Looks at what was saved without opening it, and counts its values.
-fn look(bytes: &[u8]) -> Result<u64, String> {
-    let claim = claim(bytes)?;
-    // A histogram has counters up to a power of two.
-    let limit = sparse::limit(claim.high());
-    let mut total = 0u64;
-    for counted in Counts::of(claim.payload()) {
-        let (value, count) = counted?;
-        if value >= limit {
-            return Err("it counts values beyond its range".into());
-        }
-        total = total.checked_add(count).ok_or("it counts more than 64 bits hold")?;
-    }
-    Ok(total)
-}
-
-/// Calls `take` with every value that was counted, in order, and how often.
-fn each(bytes: &[u8], mut take: impl FnMut(u64, u64)) {
-    let claim = claim(bytes).expect("what was looked at when it was read is whole");
-    for (value, count) in Counts::of(claim.payload()).flatten() {
-        take(value, count);
-    }
-}
-
-/// What was saved, inflated, if it is what we would have written.
-fn claim(bytes: &[u8]) -> Result<Claim, String> {
-    let claim = packed::inflate(bytes)?;
-    // The range is rounded up to a power of two.
-    if claim.digits() != DIGITS || claim.high() > 2 * HIST_MAX_NS || !claim.is_plain() {
-        return Err("a histogram of another precision or range".into());
-    }
-    Ok(claim)
-}
-
-/// Opens what was saved.
-fn unpack(bytes: &[u8]) -> Result<Histogram<u64>, String> {
-    let mut histogram = claim(bytes)?.open()?;
-    histogram.auto(true);
-    Ok(histogram)
 }
 
 impl PartialEq for Hist {
@@ -239,8 +253,7 @@ impl<'de> Deserialize<'de> for Hist {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use serde::de::Error;
         let bytes = BASE64.decode(String::deserialize(deserializer)?).map_err(Error::custom)?;
-        let count = look(&bytes).map_err(Error::custom)?;
-        Ok(Self(Form::Packed(bytes.into(), count)))
+        Packed::look(bytes).map(|packed| Self(Form::Packed(packed))).map_err(Error::custom)
     }
 }
 

@@ -22,9 +22,9 @@ const HEAD_BYTES: usize = 40;
 const MAX_PLAIN_BYTES: usize = 16 << 20;
 
 /// A histogram that was inflated and claims no more than it may.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Claim {
-    plain: Vec<u8>,
+    plain: Box<[u8]>,
 }
 
 /// Inflates a histogram in the compressed form, and looks at what it claims. Fails with a few words.
@@ -46,7 +46,7 @@ pub fn inflate(bytes: &[u8]) -> Result<Claim, String> {
     if u32_at(&plain, 0) != Some(PLAIN) || plain.len() < HEAD_BYTES {
         return Err("it holds no histogram in HdrHistogram's V2 form".into());
     }
-    let claim = Claim { plain };
+    let claim = Claim { plain: plain.into() };
     let payload = u32_at(&claim.plain, 4).unwrap_or(0) as usize;
     if payload > claim.plain.len() - HEAD_BYTES {
         return Err("it claims more counts than it holds".into());
@@ -83,7 +83,7 @@ impl Claim {
 
     /// Opens it.
     pub fn open(&self) -> Result<Histogram<u64>, String> {
-        Deserializer::new().deserialize(&mut self.plain.as_slice()).map_err(|error| error.to_string())
+        Deserializer::new().deserialize(&mut &*self.plain).map_err(|error| error.to_string())
     }
 }
 

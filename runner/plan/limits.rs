@@ -28,10 +28,10 @@ pub fn shares(
 ) -> (Vec<Share>, Vec<Excess>) {
     let service_of =
         |container: &Container| container.service.clone().unwrap_or_else(|| container.name.clone());
-    let mut sizes = BTreeMap::<String, u32>::new();
+    let mut members = BTreeMap::<String, BTreeSet<String>>::new();
     let mut services = BTreeMap::<&str, String>::new();
     for container in containers {
-        *sizes.entry(service_of(container)).or_default() += 1;
+        members.entry(service_of(container)).or_default().insert(container.name.clone());
         services.insert(&container.name, service_of(container));
     }
     let (mut worst, mut excesses) = (BTreeMap::<String, u32>::new(), Vec::new());
@@ -48,7 +48,7 @@ pub fn shares(
             *here.entry(services.get(name).cloned().unwrap_or_else(|| name.to_owned())).or_default() += 1;
         }
         for (service, hit) in here {
-            let of = sizes.get(&service).copied().unwrap_or(hit);
+            let of = members.get(&service).map_or(hit, |members| members.len() as u32);
             excesses.extend(too_much(limits, &phase.name, &service, hit, of));
             let entry = worst.entry(service).or_default();
             *entry = (*entry).max(hit);
@@ -56,7 +56,11 @@ pub fn shares(
     }
     let shares = worst
         .into_iter()
-        .map(|(service, hit)| Share { of: sizes.get(&service).copied().unwrap_or(hit), service, hit })
+        .map(|(service, hit)| {
+            let containers: Vec<String> = members.remove(&service).into_iter().flatten().collect();
+            let of = if containers.is_empty() { hit } else { containers.len() as u32 };
+            Share { service, hit, of, containers }
+        })
         .collect();
     (shares, excesses)
 }

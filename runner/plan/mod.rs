@@ -72,6 +72,9 @@ pub struct Share {
     pub hit: u32,
     /// Containers of it that there are.
     pub of: u32,
+    /// Their names, sorted; empty in plans of older versions.
+    #[serde(default)]
+    pub containers: Vec<String>,
 }
 
 /// A load, ready to be scheduled.

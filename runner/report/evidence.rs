@@ -30,7 +30,7 @@ pub(super) fn faults(page: &mut Page, case: &Case<'_>) {
         page.raw("</h3><dl class=\"asked\"><div><dt>Asked</dt><dd>").prose(&fault.summary);
         page.raw("</dd></div><div><dt>Got</dt><dd>").prose(&got(fault));
         page.raw("</dd></div><div><dt>Proven by</dt><dd>").prose(&proof(case, fault)).raw("</dd></div></dl>");
-        open(page, "Containers of this fault");
+        open(page, &format!("containers of {}", fault.name));
         page.raw(concat!(
             "<thead><tr><th scope=\"col\">Container</th><th scope=\"col\" class=\"n\">Onset</th>",
             "<th scope=\"col\" class=\"n\">after it was asked</th><th scope=\"col\" class=\"n\">Healed</th>",

@@ -4,8 +4,9 @@
 //! which are about one of the checks and some about the run itself: a guard, a fault that is not proven. Here they
 //! are brought together once, so that no format loses one or tells one twice.
 
+use crate::error::Exit;
 use crate::event::Started;
-use crate::verdict::{Checked, Judgement, Reason, Verdict};
+use crate::verdict::{Checked, Exhibit, Judgement, Reason, Verdict};
 
 /// How something that was asked ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,18 @@ pub(super) enum Ending {
     Broken,
     /// It can't be told, or what was to be told about was not there: no data, nothing proven, stopped, not healed.
     Untold,
+}
+
+/// What machine formats count a finding as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tally {
+    /// As a test that passed.
+    Pass,
+    /// As one that failed: the system's doing.
+    Failure,
+    /// As one that crashed: no data, nothing proven, stopped, not healed; and everything that speaks against a run
+    /// that came to something worse than `failed`, which says nothing about the system, or not all of it.
+    Error,
 }
 
 /// One of them.
@@ -29,10 +42,16 @@ pub(super) struct Finding<'j> {
     pub value: Option<&'j str>,
     /// What it was compared with; nothing where nothing was compared.
     pub threshold: Option<&'j str>,
-    /// When it was seen to be so, in seconds since the run's start; nothing of what held.
+    /// The instant that decided, in seconds since the run's start; nothing where none applies.
     pub at_s: Option<f64>,
     /// How it ended.
     pub ending: Ending,
+    /// How that is called, in a word or two: `held`, `broken`, `no data`, `aborted`, ….
+    pub word: &'static str,
+    /// What it counts as.
+    pub tally: Tally,
+    /// What it rests on; may be empty.
+    pub evidence: &'j [Exhibit],
 }
 
 impl Finding<'_> {
@@ -61,39 +80,63 @@ impl Finding<'_> {
 pub(super) fn findings(judgement: &Judgement) -> Vec<Finding<'_>> {
     let against = judgement.reasons.iter().map(|reason| against(judgement, reason));
     let told = |check: &&Checked| !judgement.reasons.iter().any(|reason| is_about(reason, check));
-    against.chain(judgement.checks.iter().filter(told).map(of_check)).collect()
+    against.chain(judgement.checks.iter().filter(told).map(|check| of_check(judgement, check))).collect()
 }
 
-fn is_about(reason: &Reason, check: &Checked) -> bool {
+/// True if a reason is about this check.
+pub(super) fn is_about(reason: &Reason, check: &Checked) -> bool {
     reason.check == check.check && reason.phase == check.phase
 }
 
-fn of_check(check: &Checked) -> Finding<'_> {
+fn of_check<'j>(judgement: &Judgement, check: &'j Checked) -> Finding<'j> {
+    let (ending, word) = match check.holds {
+        Some(true) => (Ending::Held, "held"),
+        Some(false) => (Ending::Broken, "broken"),
+        None => (Ending::Untold, "no data"),
+    };
     Finding {
         phase: check.phase.as_deref(),
         check: &check.check,
         value: check.value.as_deref(),
         threshold: Some(&check.threshold),
-        at_s: None,
-        ending: match check.holds {
-            Some(true) => Ending::Held,
-            Some(false) => Ending::Broken,
-            None => Ending::Untold,
-        },
+        at_s: check.at_s,
+        ending,
+        word,
+        tally: tally(judgement, ending),
+        evidence: &check.evidence,
     }
 }
 
 fn against<'j>(judgement: &'j Judgement, reason: &'j Reason) -> Finding<'j> {
-    let check = judgement.checks.iter().find(|check| is_about(reason, check));
-    // A run that failed has no reason worse than that. Of a worse one, what is about no check is about the run.
-    let of_run = if judgement.verdict == Verdict::Failed { Ending::Broken } else { Ending::Untold };
+    if let Some(check) = judgement.checks.iter().find(|check| is_about(reason, check)) {
+        return Finding { at_s: reason.at_s, ..of_check(judgement, check) };
+    }
+    let (ending, word) = match Exit::from_code(reason.exit_code) {
+        Some(Exit::Held | Exit::Failed) => (Ending::Broken, "broken"),
+        Some(Exit::BaselineUnmet) => (Ending::Untold, "baseline not met"),
+        Some(Exit::Aborted) => (Ending::Untold, "aborted"),
+        Some(Exit::Unhealed) => (Ending::Untold, "not healed"),
+        Some(Exit::Mistake | Exit::Environment | Exit::Invalid) | None => (Ending::Untold, "invalid"),
+    };
     Finding {
         phase: reason.phase.as_deref(),
         check: &reason.check,
         value: reason.value.as_deref(),
         threshold: reason.threshold.as_deref(),
         at_s: reason.at_s,
-        ending: check.map_or(of_run, |check| of_check(check).ending),
+        ending,
+        word,
+        tally: tally(judgement, ending),
+        evidence: &reason.evidence,
+    }
+}
+
+/// Only a run that failed has failures: one that came to something worse was not put to the test to its end.
+const fn tally(judgement: &Judgement, ending: Ending) -> Tally {
+    match (ending, judgement.verdict) {
+        (Ending::Held, _) => Tally::Pass,
+        (Ending::Broken, Verdict::Held | Verdict::Failed) => Tally::Failure,
+        _ => Tally::Error,
     }
 }
 

@@ -21,11 +21,7 @@ pub fn render(case: &Case<'_>, _: Ink) -> String {
     let more = against.len().saturating_sub(SHOWN_MAX);
     let shown = if more > 0 { SHOWN_MAX - 1 } else { against.len() };
     for finding in &against[..shown] {
-        let title = match finding.ending {
-            Ending::Held => unreachable!("left out above"),
-            Ending::Broken => format!("broken: {}", finding.check),
-            Ending::Untold => format!("{}: {}", judgement.verdict.word(), finding.check),
-        };
+        let title = format!("{}: {}", finding.word, finding.check);
         command("error", &file, line(case.started, finding), &title, &finding.sentence(), &mut out);
     }
     if more > 0 {

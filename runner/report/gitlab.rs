@@ -7,7 +7,7 @@
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::finding::{Ending, Finding, findings, line, path};
+use super::finding::{Ending, Finding, Tally, findings, line, path};
 use super::text::{NAME_MAX_CHARS, PROSE_MAX_CHARS, clean};
 use super::{Case, Ink};
 use crate::verdict::{Judgement, Verdict};
@@ -64,10 +64,10 @@ fn violation(case: &Case<'_>, finding: &Finding<'_>) -> Violation {
 
 /// In GitLab's words, from worst to least: blocker, critical, major, minor, info.
 fn severity(judgement: &Judgement, finding: &Finding<'_>) -> &'static str {
-    match (judgement.verdict, finding.ending) {
+    match (judgement.verdict, finding.tally) {
         (Verdict::Unhealed, _) => "blocker",
-        (_, Ending::Broken) => "critical",
-        (_, Ending::Untold) => "major",
-        (_, Ending::Held) => "info",
+        (_, Tally::Failure) => "critical",
+        (_, Tally::Error) => "major",
+        (_, Tally::Pass) => "info",
     }
 }

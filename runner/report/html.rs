@@ -9,7 +9,10 @@ use super::markup::Page;
 use super::series::Sum;
 use super::span::Span;
 use super::terminal::verdict_word;
-use super::{Case, Ink, board, colophon, curves, evidence, gauges, series, tables, text, topology, wall};
+use super::{
+    Case, Ink, board, checks, colophon, curves, evidence, gauges, probes, series, tables, text, timings,
+    topology, wall,
+};
 use crate::verdict::Verdict;
 
 /// The page as HTML.
@@ -22,13 +25,15 @@ pub fn render(case: &Case<'_>, _: Ink) -> String {
     contents(&mut page, case, &phases);
     page.raw("<main id=\"main\">");
     key_figures(&mut page, case);
-    tables::reasons(&mut page, case);
+    checks::reasons(&mut page, case);
     board::board(&mut page, case, &span, &phases);
+    timings::timings(&mut page, case);
     curves::percentiles(&mut page, &span, &phases);
     gauges::slos(&mut page, case);
     topology::topology(&mut page, case);
     evidence::faults(&mut page, case);
-    tables::checks(&mut page, case);
+    checks::checks(&mut page, case, &span);
+    probes::probes(&mut page, case, &span);
     tables::capacities(&mut page, case);
     tables::phases(&mut page, case);
     colophon::self_watch(&mut page, case);
@@ -45,6 +50,7 @@ fn contents(page: &mut Page, case: &Case<'_>, phases: &[Sum]) {
     for (there, link) in [
         (!judgement.reasons.is_empty(), "<li><a href=\"#why\">Why</a></li>"),
         (true, "<li><a href=\"#timeline\">Timeline</a></li>"),
+        (timings::any(case), "<li><a href=\"#timings\">Timings</a></li>"),
         (
             phases.iter().any(|sum| sum.latency.count() > 0),
             "<li><a href=\"#percentiles\">Percentiles</a></li>",
@@ -53,6 +59,7 @@ fn contents(page: &mut Page, case: &Case<'_>, phases: &[Sum]) {
         (!case.started.plan.faults.is_empty(), "<li><a href=\"#topology\">What was hit</a></li>"),
         (!judgement.faults.is_empty(), "<li><a href=\"#faults\">Faults</a></li>"),
         (true, "<li><a href=\"#checks\">Checks</a></li>"),
+        (probes::any(case), "<li><a href=\"#probes\">Probes</a></li>"),
         (!judgement.capacities.is_empty(), "<li><a href=\"#capacity\">Capacity</a></li>"),
         (!judgement.phases.is_empty(), "<li><a href=\"#phases\">Phases</a></li>"),
         (true, "<li><a href=\"#again\">Do it again</a></li>"),

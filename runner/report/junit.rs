@@ -2,16 +2,17 @@
 //!
 //! A phase is a suite and a check is a case; what belongs to no phase is in the suite `run`. A check that did not
 //! hold is a *failure*: the system's doing. What could not be told is an *error*, as of a test that crashed: no data,
-//! a fault that is not proven, a run that was stopped. Nothing is ever skipped, since services count that as well.
+//! a fault that is not proven, a run that was stopped; and so is whatever speaks against a run that came to something
+//! worse than `failed`. Nothing is ever skipped, since services count that as well.
 //!
 //! The shape is that of Jenkins' `junit-10.xsd`, which Surefire, GitLab and GitHub's readers accept.
 
 use std::collections::BTreeMap;
 
-use super::finding::{Ending, Finding, findings};
+use super::finding::{Finding, Tally, findings};
+use super::outturns::outturns;
 use super::text::{PROSE_MAX_CHARS, clean};
-use super::{Case, Ink, text, wall};
-use crate::verdict::Judgement;
+use super::{Case, Ink, exhibits, text, wall};
 
 /// The suite of what belongs to no phase.
 const RUN: &str = "run";
@@ -71,7 +72,7 @@ impl Suite<'_> {
             xml.raw("    <testcase").attr("name", finding.check).attr("classname", self.name);
             // Services add the times of cases up: a phase's own is its suite's.
             xml.seconds("time", 0.0);
-            problem(judgement, finding, xml);
+            problem(finding, xml);
         }
         if self.name == RUN {
             xml.raw("    <system-out>").text(&judgement.sentence);
@@ -96,28 +97,36 @@ fn properties(case: &Case<'_>, xml: &mut Xml) {
         ("version", &case.started.version),
     ];
     xml.raw("    <properties>\n");
-    for (name, value) in told {
+    let mut property = |name: &str, value: &str| {
         xml.raw("      <property").attr("name", name).attr("value", value).raw("/>\n");
+    };
+    told.into_iter().for_each(|(name, value)| property(name, value));
+    for outturn in outturns(judgement) {
+        let of = outturn.of.map_or_else(String::new, |slo| format!("({slo})"));
+        if let Some(value) = outturn.shown() {
+            property(&format!("{}{of}", outturn.name), &value);
+        }
     }
     xml.raw("    </properties>\n");
 }
 
 /// The rest of a case: nothing of what held.
-fn problem(judgement: &Judgement, finding: &Finding<'_>, xml: &mut Xml) {
-    let (open, close, kind) = match finding.ending {
-        Ending::Held => {
+fn problem(finding: &Finding<'_>, xml: &mut Xml) {
+    let (open, close) = match finding.tally {
+        Tally::Pass => {
             xml.raw("/>\n");
             return;
         }
-        Ending::Broken => ("<failure", "</failure>", "broken"),
-        Ending::Untold if finding.threshold.is_some() && finding.value.is_none() => {
-            ("<error", "</error>", "no data")
-        }
-        Ending::Untold => ("<error", "</error>", judgement.verdict.word()),
+        Tally::Failure => ("<failure", "</failure>"),
+        Tally::Error => ("<error", "</error>"),
     };
     let at = finding.at_s.map(|at_s| format!(" (at {})", text::s(at_s))).unwrap_or_default();
-    xml.raw(">\n      ").raw(open).attr("message", &finding.outcome()).attr("type", kind).raw(">");
-    xml.text(&format!("{}{at}", finding.sentence())).raw(close).raw("\n    </testcase>\n");
+    xml.raw(">\n      ").raw(open).attr("message", &finding.outcome()).attr("type", finding.word).raw(">");
+    xml.text(&format!("{}{at}", finding.sentence()));
+    for exhibit in finding.evidence {
+        xml.raw("\nEvidence: ").text(&exhibits::sentence(exhibit));
+    }
+    xml.raw(close).raw("\n    </testcase>\n");
 }
 
 /// XML under construction: markup is ours, everything else is escaped.
@@ -159,8 +168,8 @@ impl Xml {
         let (mut tests, mut failures, mut errors) = (0u64, 0u64, 0u64);
         for finding in cases {
             tests += 1;
-            failures += u64::from(finding.ending == Ending::Broken);
-            errors += u64::from(finding.ending == Ending::Untold);
+            failures += u64::from(finding.tally == Tally::Failure);
+            errors += u64::from(finding.tally == Tally::Error);
         }
         self.attr("tests", &tests.to_string()).attr("failures", &failures.to_string());
         self.attr("errors", &errors.to_string())

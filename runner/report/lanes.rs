@@ -73,18 +73,18 @@ pub(super) fn lanes(case: &Case<'_>, span: &Span) -> Vec<Lane> {
         marks.truncate(MARKS_MAX);
         Lane { name, marks, left_out }
     };
-    let lanes = [
+    let before = [
         lane("Phases", phases(span)),
         lane("Faults", faults::marks(case, span)),
         lane("Trials", trials(case)),
         lane("Steady", steady(case, span)),
         lane("Guards", guards(case, span)),
         lane("Alerts", alerts(case, span)),
-        lane("Probes", probes::marks(case, span)),
-        lane("Docker", containers(case)),
-        lane("Run", conduct(case)),
     ];
-    lanes.into_iter().filter(|lane| !lane.marks.is_empty()).collect()
+    // Each probe has a lane to itself: what it answered is read straight across.
+    let probes = probes::marks(case, span).into_iter().map(|marks| lane("Probe", marks));
+    let after = [lane("Docker", containers(case)), lane("Run", conduct(case))];
+    before.into_iter().chain(probes).chain(after).filter(|lane| !lane.marks.is_empty()).collect()
 }
 
 fn seconds(ns: u64) -> f64 {
@@ -289,7 +289,7 @@ fn conduct(case: &Case<'_>) -> Vec<Mark> {
 pub(super) fn rows(marks: &[Mark], instant_s: f64) -> Vec<usize> {
     let mut free_s: Vec<f64> = Vec::new();
     let choose = |mark: &Mark| {
-        let to_s = mark.to_s.max(mark.from_s + instant_s);
+        let to_s = if mark.to_s > mark.from_s { mark.to_s } else { mark.from_s + instant_s };
         let row =
             free_s.iter().position(|end_s| *end_s <= mark.from_s).unwrap_or(free_s.len()).min(ROWS_MAX - 1);
         if row == free_s.len() {

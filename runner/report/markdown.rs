@@ -31,12 +31,16 @@ pub fn render(case: &Case<'_>, _: Ink) -> String {
         asked.into_iter().partition(|finding| finding.ending == Ending::Held);
     if !against.is_empty() {
         sections::findings(&mut sheet, &against);
+        sections::evidence(&mut sheet, &against);
     }
     sheet.raw("\n<details><summary>").text(&text::count(held.len() as u64)).raw(" checks held</summary>\n");
     sections::findings(&mut sheet, &held);
-    sheet.raw("</details>\n\n<details><summary>Phases, objectives and faults</summary>\n");
+    sheet.raw("</details>\n\n<details><summary>Timings, harm and cost</summary>\n");
+    sections::timings(&mut sheet, case);
+    sheet.raw("</details>\n\n<details><summary>Phases, objectives, probes and faults</summary>\n");
     sections::phases(&mut sheet, case);
     sections::slos(&mut sheet, case);
+    sections::probes(&mut sheet, case);
     sections::faults(&mut sheet, case);
     sheet.raw("</details>\n\n<details><summary>Do it again</summary>\n\n");
     sections::again(&mut sheet, case);

@@ -83,6 +83,16 @@ impl Page {
         self.raw(" ").raw(name).raw("=\"").text(value).raw("\"")
     }
 
+    /// The name of a place on the page, of ours and a number: ` id="check-3"`.
+    pub fn attr_id(&mut self, stem: &'static str, number: usize) -> &mut Self {
+        self.raw(" id=\"").raw(stem).number(number as f64).raw("\"")
+    }
+
+    /// A link to such a place: ` href="#check-3"`, with the `#` in `stem`.
+    pub fn attr_link(&mut self, stem: &'static str, number: usize) -> &mut Self {
+        self.raw(" href=\"").raw(stem).number(number as f64).raw("\"")
+    }
+
     /// An attribute with a number: ` x="12.5"`; `unit` follows the number.
     pub fn attr_number(&mut self, name: &'static str, value: f64, unit: &'static str) -> &mut Self {
         self.raw(" ").raw(name).raw("=\"").number(value).raw(unit).raw("\"")

@@ -11,11 +11,13 @@
 mod board;
 mod chaostoolkit;
 mod charts;
+mod checks;
 mod colophon;
 mod csv;
 mod curves;
 pub mod events;
 mod evidence;
+mod exhibits;
 mod figures;
 mod finding;
 mod gauges;
@@ -30,8 +32,11 @@ pub mod load;
 mod markdown;
 pub(crate) mod markup;
 mod openmetrics;
+mod outturns;
 mod plot;
 mod postmortem;
+mod probes;
+mod samples;
 mod sections;
 mod series;
 pub(crate) mod sheet;
@@ -41,6 +46,7 @@ mod story;
 mod tables;
 pub mod terminal;
 pub mod text;
+mod timings;
 mod topology;
 mod wall;
 
@@ -131,7 +137,7 @@ impl Format {
 }
 
 /// Every form of report.
-pub const FORMATS: [Format; 14] = [
+pub const FORMATS: [Format; 16] = [
     Format {
         name: "json",
         saved: Saved::Always("report.json"),
@@ -208,6 +214,20 @@ pub const FORMATS: [Format; 14] = [
         about: "every interval of every load, for spreadsheets",
         checked_by: "RFC 4180",
         render: csv::render,
+    },
+    Format {
+        name: "figures",
+        saved: Saved::Asked("figures.csv"),
+        about: "timings, harm, cost, and every check with its evidence, for spreadsheets",
+        checked_by: "RFC 4180",
+        render: csv::figures::render,
+    },
+    Format {
+        name: "probes",
+        saved: Saved::Asked("probes.csv"),
+        about: "every answer of every probe, for spreadsheets",
+        checked_by: "RFC 4180",
+        render: csv::probes::render,
     },
     Format {
         name: "events",

@@ -6,9 +6,11 @@
 
 use std::collections::BTreeSet;
 
+use super::outturns::outturns;
+use super::samples::samples;
 use super::text::{NAME_MAX_CHARS, clean};
 use super::{Case, Ink};
-use crate::verdict::{Judgement, LoadReport, Percentiles, PhaseReport, Verdict};
+use crate::verdict::{Checked, Judgement, LoadReport, Percentiles, PhaseReport, Verdict};
 
 const VERDICTS: [Verdict; 6] = [
     Verdict::Held,
@@ -30,6 +32,7 @@ pub fn render(case: &Case<'_>, _: Ink) -> String {
     slos(judgement, &mut page);
     faults(judgement, &mut page);
     timings(judgement, &mut page);
+    probes(case, &mut page);
     page.out.push_str("# EOF\n");
     page.out
 }
@@ -63,17 +66,21 @@ fn run(case: &Case<'_>, page: &mut Exposition) {
 }
 
 fn checks(judgement: &Judgement, page: &mut Exposition) {
-    page.family(
-        "chaos_check_holds",
-        "",
-        "1 if a check held, 0 if it was broken; without data there is none.",
-    );
-    for check in &judgement.checks {
-        if let Some(holds) = check.holds {
-            let phase = check.phase.as_deref().unwrap_or_default();
-            page.sample(&[("phase", phase), ("check", &check.check)], f64::from(u8::from(holds)));
+    let each = |page: &mut Exposition, value: fn(&Checked) -> Option<f64>| {
+        for check in &judgement.checks {
+            if let Some(value) = value(check) {
+                let phase = check.phase.as_deref().unwrap_or_default();
+                page.sample(&[("phase", phase), ("check", &check.check)], value);
+            }
         }
-    }
+    };
+    let about = "1 if a check held, 0 if it was broken; without data there is none.";
+    page.family("chaos_check_holds", "", about);
+    each(page, |check| check.holds.map(|holds| f64::from(u8::from(holds))));
+    page.family("chaos_check_decided_seconds", "seconds", "When a check was decided, since the run's start.");
+    each(page, |check| check.at_s);
+    page.family("chaos_check_evidence", "", "The requests or slices that a check's figures are of.");
+    each(page, |check| check.evidence.iter().filter_map(|exhibit| exhibit.n).max().map(|n| n as f64));
 }
 
 fn each_load(judgement: &Judgement) -> impl Iterator<Item = (&PhaseReport, &str, &LoadReport)> {
@@ -142,7 +149,7 @@ fn latencies(judgement: &Judgement, page: &mut Exposition) {
 
 fn slos(judgement: &Judgement, page: &mut Exposition) {
     type Figure = fn(&crate::verdict::SloReport) -> Option<f64>;
-    let families: [(&str, &str, Figure); 4] = [
+    let families: [(&str, &str, Figure); 6] = [
         ("chaos_slo_objective_ratio", "The share that must be good.", |slo| Some(slo.objective)),
         ("chaos_slo_good_ratio", "The share that was good, over the whole run.", |slo| slo.good_ratio),
         ("chaos_slo_burn_rate", "Bad ratio over allowed bad ratio, over the whole run.", |slo| slo.burn_rate),
@@ -151,9 +158,16 @@ fn slos(judgement: &Judgement, page: &mut Exposition) {
             "The share of its window's error budget that the run spent, by events.",
             |slo| slo.budget_spent_ratio,
         ),
+        (
+            "chaos_slo_budget_spent_by_time_ratio",
+            "The share of its window's error budget that the run spent, by time.",
+            |slo| slo.budget_spent_by_time_ratio,
+        ),
+        ("chaos_slo_violation_seconds", "How long it was broken.", |slo| slo.violation_s),
     ];
     for (name, about, figure) in families {
-        page.family(name, if name.ends_with("_ratio") { "ratio" } else { "" }, about);
+        let unit = ["ratio", "seconds"].into_iter().find(|unit| name.ends_with(unit)).unwrap_or_default();
+        page.family(name, unit, about);
         for slo in &judgement.slos {
             if let Some(value) = figure(slo) {
                 page.sample(&[("slo", &slo.name)], value);
@@ -179,22 +193,38 @@ fn faults(judgement: &Judgement, page: &mut Exposition) {
 }
 
 fn timings(judgement: &Judgement, page: &mut Exposition) {
-    let timings = [
-        (
-            "chaos_time_to_detect_seconds",
-            "From the first onset until something noticed.",
-            judgement.timings.time_to_detect_s,
-        ),
-        (
-            "chaos_time_to_steady_seconds",
-            "From the last undo until the steady state held.",
-            judgement.timings.time_to_steady_s,
-        ),
-    ];
-    for (name, about, value) in timings {
-        page.family(name, "seconds", about);
-        if let Some(seconds) = value {
-            page.sample(&[], seconds);
+    // Budgets are families of objectives, above.
+    for outturn in outturns(judgement).iter().filter(|outturn| outturn.of.is_none()) {
+        let (name, unit) = match outturn.name {
+            "time_to_breach" => ("chaos_time_to_breach_seconds", "seconds"),
+            "time_to_detect" => ("chaos_time_to_detect_seconds", "seconds"),
+            "time_to_abort" => ("chaos_time_to_abort_seconds", "seconds"),
+            "time_to_heal" => ("chaos_time_to_heal_seconds", "seconds"),
+            "time_to_steady" => ("chaos_time_to_steady_seconds", "seconds"),
+            "time_in_violation" => ("chaos_time_in_violation_seconds", "seconds"),
+            "harmed" => ("chaos_requests_harmed", ""),
+            "capacity_lost" => ("chaos_capacity_lost_ratio", "ratio"),
+            other => unreachable!("no metric for {other}"),
+        };
+        page.family(name, unit, outturn.means);
+        if let Some(value) = outturn.value {
+            page.sample(&[], value);
+        }
+    }
+}
+
+fn probes(case: &Case<'_>, page: &mut Exposition) {
+    let samples = samples(case);
+    page.family("chaos_probe_answers", "", "Answers of a probe, by what they were.");
+    for of in &samples {
+        for (answer, ok) in [("yes", Some(true)), ("no", Some(false)), ("no_data", None)] {
+            page.sample(&[("probe", of.probe), ("answer", answer)], of.count(ok) as f64);
+        }
+    }
+    page.family("chaos_probe_took_seconds", "seconds", "How long a probe took to answer.");
+    for of in &samples {
+        for (percentile, share) in [("0.5", 0.5), ("0.99", 0.99), ("1", 1.0)] {
+            page.sample(&[("probe", of.probe), ("percentile", percentile)], of.took_ms(share) / 1e3);
         }
     }
 }

@@ -1,6 +1,10 @@
-//! Sections that Markdown reports share: checks, phases, objectives, faults, and how to do it again.
+//! Sections that Markdown reports share: checks with their evidence, timings, phases, objectives, probes, faults, and
+//! how to do it again.
 
+use super::exhibits;
 use super::finding::{Ending, Finding};
+use super::outturns::outturns;
+use super::samples::samples;
 use super::sheet::{Cell, Sheet};
 use super::{Case, text};
 use crate::verdict::{FaultTarget, LoadReport};
@@ -27,7 +31,7 @@ pub(super) fn findings(sheet: &mut Sheet, asked: &[Finding<'_>]) {
             match finding.ending {
                 Ending::Held => Cell::Mark("held"),
                 Ending::Broken => Cell::Mark("**broken**"),
-                Ending::Untold => Cell::Mark("**not told**"),
+                Ending::Untold => Cell::Strong(finding.word),
             },
             Cell::Text(finding.phase.unwrap_or("whole run")),
             match finding.threshold {
@@ -38,6 +42,94 @@ pub(super) fn findings(sheet: &mut Sheet, asked: &[Finding<'_>]) {
             Cell::Text(finding.threshold.unwrap_or_default()),
             Cell::Text(&at),
         ]);
+    }
+    sheet.foot();
+}
+
+/// What each of them rests on, a row a figure.
+pub(super) fn evidence(sheet: &mut Sheet, asked: &[Finding<'_>]) {
+    if asked.iter().all(|finding| finding.evidence.is_empty()) {
+        return;
+    }
+    sheet.head(&["evidence", "value:", "95% confidence:", "of", "read from", "when:"]);
+    for exhibit in asked.iter().flat_map(|finding| finding.evidence) {
+        let [sure, of, when] =
+            [exhibits::confidence(exhibit), exhibits::count(exhibit), exhibits::span(exhibit)]
+                .map(Option::unwrap_or_default);
+        sheet.row(&[
+            Cell::Code(&exhibit.figure),
+            Cell::Text(exhibit.value.as_deref().unwrap_or(NO_DATA)),
+            Cell::Text(sure.trim_end_matches(" with 95% confidence")),
+            Cell::Text(&of),
+            Cell::Text(&exhibit.source),
+            Cell::Text(&when),
+        ]);
+    }
+    sheet.foot();
+}
+
+/// How long things took, who was harmed, what it cost, each against what was asked of it.
+pub(super) fn timings(sheet: &mut Sheet, case: &Case<'_>) {
+    let judgement = case.judgement;
+    sheet.head(&["", "measured:", "asked", "held", "what it is"]);
+    for outturn in outturns(judgement) {
+        let (title, shown) = (outturn.title(), outturn.shown());
+        let measured = shown.as_deref().unwrap_or(outturn.without);
+        let asked = outturn.asked(judgement);
+        if asked.is_empty() {
+            sheet.row(&[
+                Cell::Text(&title),
+                Cell::Text(measured),
+                Cell::Mark(""),
+                Cell::Mark(""),
+                Cell::Text(outturn.means),
+            ]);
+        }
+        for check in asked {
+            let held = match check.holds {
+                Some(true) => Cell::Mark("yes"),
+                Some(false) => Cell::Mark("**no**"),
+                None => Cell::Mark(NO_DATA),
+            };
+            // Judged on its phase, it may be another than the run's.
+            let measured = check.value.as_deref().unwrap_or(measured);
+            let means = Cell::Text(outturn.means);
+            sheet.row(&[Cell::Text(&title), Cell::Text(measured), Cell::Code(&check.check), held, means]);
+        }
+    }
+    sheet.foot();
+}
+
+/// What each probe answered, and how fast.
+pub(super) fn probes(sheet: &mut Sheet, case: &Case<'_>) {
+    let samples = samples(case);
+    if samples.is_empty() {
+        return;
+    }
+    sheet.head(&[
+        "probe",
+        "asked:",
+        "yes:",
+        "no:",
+        "no data:",
+        "median took:",
+        "longest:",
+        "first that was no yes",
+    ]);
+    for of in &samples {
+        let counts = [of.answers.len() as u64, of.count(Some(true)), of.count(Some(false)), of.count(None)];
+        let counts = counts.map(text::count);
+        let [median, longest] = [0.5, 1.0].map(|share| text::ms(of.took_ms(share)));
+        let other = of.answers.iter().find(|answer| answer.ok != Some(true));
+        let other = other.map(|answer| format!("at {}: {}", text::s(answer.at_s), answer.detail));
+        let mut cells = vec![Cell::Code(of.probe)];
+        cells.extend(counts.iter().map(|count| Cell::Text(count)));
+        cells.extend([
+            Cell::Text(&median),
+            Cell::Text(&longest),
+            Cell::Text(other.as_deref().unwrap_or_default()),
+        ]);
+        sheet.row(&cells);
     }
     sheet.foot();
 }
@@ -87,7 +179,16 @@ pub(super) fn slos(sheet: &mut Sheet, case: &Case<'_>) {
     if case.judgement.slos.is_empty() {
         return;
     }
-    sheet.head(&["objective", "asked:", "was:", "burn rate:", "budget spent, by events:", "alerts"]);
+    sheet.head(&[
+        "objective",
+        "asked:",
+        "was:",
+        "burn rate:",
+        "budget spent, by events:",
+        "by time:",
+        "broken for:",
+        "alerts",
+    ]);
     for slo in &case.judgement.slos {
         let burn = slo.burn_rate.map_or_else(|| NO_DATA.into(), |burn| format!("{burn:.2}"));
         let fired = slo.alerts.iter().filter(|alert| !alert.fired.is_empty());
@@ -98,6 +199,8 @@ pub(super) fn slos(sheet: &mut Sheet, case: &Case<'_>) {
             Cell::Text(&slo.good_ratio.map_or_else(|| NO_DATA.into(), text::ratio)),
             Cell::Text(&burn),
             Cell::Text(&slo.budget_spent_ratio.map_or_else(|| NO_DATA.into(), text::budget)),
+            Cell::Text(&slo.budget_spent_by_time_ratio.map_or_else(|| NO_DATA.into(), text::budget)),
+            Cell::Text(&slo.violation_s.map_or_else(|| NO_DATA.into(), text::s)),
             Cell::Text(&fired.join(", ")),
         ]);
     }

@@ -6,8 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use hdrhistogram::Histogram;
-
 use crate::event::{Entry, Event};
 use crate::load::record::{Boxes, Hist, Stats};
 use crate::units::NS_PER_S;
@@ -149,18 +147,16 @@ impl Interval<'_> {
         let mut heat = vec![0_u32; CELLS];
         let latency_ms = self.read(
             |stats| &stats.latency,
-            |open| {
-                for value in open.iter_recorded() {
-                    let decades = (value.value_iterated_to() as f64 / HEAT_FROM_NS).log10();
+            |hist| {
+                hist.walk(|ns, count| {
+                    let decades = (ns as f64 / HEAT_FROM_NS).log10();
                     let cell = ((decades * CELLS_PER_DECADE as f64).max(0.0) as usize).min(CELLS - 1);
-                    let count = u32::try_from(value.count_since_last_iteration()).unwrap_or(u32::MAX);
-                    heat[cell] = heat[cell].saturating_add(count);
-                }
-                LINES.map(|(quantile, _)| quantile_ms(open, quantile))
+                    heat[cell] = heat[cell].saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+                });
+                quantiles_ms(hist, LINES)
             },
         );
-        let lag_ms = self
-            .read(|stats| &stats.send_lag, |open| LAG_LINES.map(|(quantile, _)| quantile_ms(open, quantile)));
+        let lag_ms = self.read(|stats| &stats.send_lag, |hist| quantiles_ms(hist, LAG_LINES));
         let seconds = |ns| ns as f64 / NS_PER_S as f64;
         Point {
             from_s: seconds(self.from_ns),
@@ -174,7 +170,7 @@ impl Interval<'_> {
     }
 
     /// What `look` sees in one of the records' histograms, all of them together; nothing if they are empty.
-    fn read<T>(&self, which: impl Fn(&Stats) -> &Hist, look: impl FnOnce(&Histogram<u64>) -> T) -> Option<T> {
+    fn read<T>(&self, which: impl Fn(&Stats) -> &Hist, look: impl FnOnce(&Hist) -> Option<T>) -> Option<T> {
         let told: Vec<&Hist> =
             self.records.iter().map(|record| which(record)).filter(|hist| hist.count() > 0).collect();
         let mut sum = Hist::default();
@@ -187,12 +183,13 @@ impl Interval<'_> {
                 &sum
             }
         };
-        Some(look(&hist.open()))
+        look(hist)
     }
 }
 
-fn quantile_ms(open: &Histogram<u64>, quantile: f64) -> f64 {
-    open.value_at_quantile(quantile).min(open.max()) as f64 / 1e6
+fn quantiles_ms<const N: usize>(hist: &Hist, lines: [(f64, &str); N]) -> Option<[f64; N]> {
+    let quantiles = lines.map(|(quantile, _)| quantile);
+    hist.quantiles_ns(quantiles).map(|ns| ns.map(|ns| ns as f64 / 1e6))
 }
 
 /// Load records by stretch of time, in order. Loads whose intervals do not start together share the stretch

@@ -28,10 +28,15 @@ pub fn render(case: &Case<'_>, _: Ink) -> String {
     }
     sheet.foot();
     sheet.raw("### Checks\n");
-    sections::findings(&mut sheet, &findings(judgement));
+    let asked = findings(judgement);
+    sections::findings(&mut sheet, &asked);
+    sections::evidence(&mut sheet, &asked);
+    sheet.raw("### Timings, harm and cost\n");
+    sections::timings(&mut sheet, case);
     sheet.raw("### Phases\n");
     sections::phases(&mut sheet, case);
     sections::slos(&mut sheet, case);
+    sections::probes(&mut sheet, case);
     sections::capacities(&mut sheet, case);
     sections::faults(&mut sheet, case);
     sections::generator(&mut sheet, case);

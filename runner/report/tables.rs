@@ -1,45 +1,15 @@
-//! The tables below the plots: why, checks, capacities and phases. Faults are in `evidence`, objectives in `gauges`,
-//! the run's circumstances in `colophon`.
+//! The tables below the plots: capacities and phases. Checks are in `checks`, faults in `evidence`, objectives in
+//! `gauges`, the run's circumstances in `colophon`.
 
 use std::collections::BTreeMap;
 
 use super::markup::Page;
 use super::text::{self, NAME_MAX_CHARS};
 use super::{Case, figures::breaks};
-use crate::verdict::{Checked, LoadReport, PhaseReport};
+use crate::verdict::{LoadReport, PhaseReport};
 
 /// What stands where nothing was measured.
 pub(super) const NO_DATA: &str = "no data";
-
-/// Why the verdict is not `held`.
-pub(super) fn reasons(page: &mut Page, case: &Case<'_>) {
-    if case.judgement.reasons.is_empty() {
-        return;
-    }
-    page.raw("<section class=\"reasons\" id=\"why\" aria-labelledby=\"why-title\"><h2 id=\"why-title\">Why</h2><ul>");
-    for reason in &case.judgement.reasons {
-        match (&reason.value, &reason.threshold) {
-            (value, Some(threshold)) => {
-                page.raw("<li><code>").prose(&reason.check).raw("</code> was <strong>");
-                page.text(value.as_deref().unwrap_or(NO_DATA)).raw("</strong>, asked: ").text(threshold);
-            }
-            // Nothing was compared: it is said in words.
-            (Some(value), None) => {
-                page.raw("<li>").prose(&reason.check).element(": <strong>", value, "</strong>");
-            }
-            (None, None) => {
-                page.raw("<li>").prose(&reason.check);
-            }
-        }
-        let at = reason.at_s.map(|at_s| format!("at {}", text::s(at_s)));
-        let place: Vec<&str> = reason.phase.as_deref().into_iter().chain(at.as_deref()).collect();
-        if !place.is_empty() {
-            page.element(" <span class=\"sub\">", &place.join(", "), "</span>");
-        }
-        page.raw("</li>");
-    }
-    page.raw("</ul></section>");
-}
 
 /// The highest rates that held, and every rate that was tried for them.
 pub(super) fn capacities(page: &mut Page, case: &Case<'_>) {
@@ -55,7 +25,7 @@ pub(super) fn capacities(page: &mut Page, case: &Case<'_>) {
             .raw(".</p><p class=\"sub\">")
             .prose(&capacity.sentence)
             .raw(".</p>");
-        open(page, "Rates tried");
+        open(page, &format!("rates tried in {}", capacity.phase));
         page.raw("<thead><tr><th scope=\"col\">Result</th><th scope=\"col\" class=\"n\">Rate/s</th><th scope=\"col\" class=\"n\">Requests</th><th scope=\"col\" class=\"n\">Not good</th><th scope=\"col\" class=\"n\">Below, with 95% confidence</th><th scope=\"col\">Why not</th></tr></thead><tbody>");
         for trial in &capacity.trials {
             page.raw("<tr><td>");
@@ -73,33 +43,6 @@ pub(super) fn capacities(page: &mut Page, case: &Case<'_>) {
         page.raw("</tbody></table></div></div>");
     }
     page.raw("</section>");
-}
-
-/// Every check with its value beside its threshold.
-pub(super) fn checks(page: &mut Page, case: &Case<'_>) {
-    page.raw("<section id=\"checks\" aria-labelledby=\"checks-title\"><h2 id=\"checks-title\">Checks</h2>");
-    if case.judgement.checks.is_empty() {
-        page.raw("<p class=\"sub\">Nothing was judged.</p></section>");
-        return;
-    }
-    open(page, "Checks");
-    page.raw("<thead><tr><th scope=\"col\">Result</th><th scope=\"col\">Phase</th><th scope=\"col\">Check</th><th scope=\"col\" class=\"n\">Value</th><th scope=\"col\" class=\"n\">Threshold</th></tr></thead><tbody>");
-    for check in &case.judgement.checks {
-        page.raw("<tr><td>");
-        tag(page, check.holds, "held", "broken");
-        page.element("</td><td>", check.phase.as_deref().unwrap_or("whole run"), "</td>");
-        page.raw("<th scope=\"row\"><code>").prose(&check.check).raw("</code></th>");
-        page.element("<td class=\"n\">", value(check), "</td>").element(
-            "<td class=\"n\">",
-            &check.threshold,
-            "</td></tr>",
-        );
-    }
-    page.raw("</tbody></table></div></section>");
-}
-
-fn value(check: &Checked) -> &str {
-    check.value.as_deref().unwrap_or(NO_DATA)
 }
 
 /// `held`, `broken` or `no data`, as a word with a colour.
@@ -262,7 +205,9 @@ fn examples(page: &mut Page, case: &Case<'_>) {
     page.raw("</ul>");
 }
 
-/// Opens a table that scrolls by itself where it is too wide.
-pub(super) fn open(page: &mut Page, what: &'static str) {
-    page.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\"").attr("aria-label", what).raw("><table>");
+/// Opens a table that scrolls by itself where it is too wide; `what` it is of tells it from others.
+pub(super) fn open(page: &mut Page, what: &str) {
+    page.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\"")
+        .attr("aria-label", &format!("Table: {what}"));
+    page.raw("><table>");
 }

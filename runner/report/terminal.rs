@@ -5,34 +5,39 @@
 
 use console::{Alignment, measure_text_width, pad_str, truncate_str};
 
-use super::{Case, Ink, text};
+use super::finding::{Ending, Finding, findings};
+use super::outturns::seconds;
+use super::{Case, Ink, exhibits, text};
 use crate::verdict::{CapacityReport, FaultReport, FaultTarget, Judgement, LoadReport, Verdict};
 
 /// Columns of a line, at most.
 const COLUMNS: usize = 80;
 
-/// Rows of the phases' table, of checks, and of faults, at most. With the fixed rows they make 23.
-const PHASE_ROWS: usize = 4;
-const CHECK_ROWS: usize = 6;
-const FAULT_ROWS: usize = 4;
+/// Rows in all: the last of 24 is the prompt's.
+const ROWS: usize = 23;
 
-/// Rows of capacities, at most; checks make room for them.
-const CAPACITY_ROWS: usize = 3;
+/// Rows of the phases' table, of faults, and of capacities, at most.
+const PHASE_ROWS: usize = 4;
+const FAULT_ROWS: usize = 4;
+const CAPACITY_ROWS: usize = 2;
+
+/// Rows of checks, at least; they have what the others leave.
+const CHECK_ROWS_MIN: usize = 3;
 
 /// The summary, ending in a newline.
 pub fn render(case: &Case<'_>, ink: Ink) -> String {
     let judgement = case.judgement;
-    let mut rows = Vec::new();
-    rows.extend(headline(case, ink));
+    let mut rows = headline(case, ink);
     rows.push(String::new());
     rows.extend(phases(judgement, ink));
     rows.push(String::new());
-    let capacities = capacities(judgement, ink);
-    rows.extend(checks(judgement, CHECK_ROWS - capacities.len().min(CAPACITY_ROWS), ink));
-    rows.extend(capacities);
-    rows.extend(faults(judgement, ink));
-    rows.push(timings(judgement, ink));
-    rows.extend(files(case, ink));
+    let mut below = capacities(judgement, ink);
+    below.extend(faults(judgement, ink));
+    below.extend(timings(judgement, ink));
+    below.extend(files(case, ink));
+    let room = ROWS.saturating_sub(rows.len() + below.len()).max(CHECK_ROWS_MIN);
+    rows.extend(checks(judgement, room, ink));
+    rows.extend(below);
     rows.retain_mut(|row| {
         row.truncate(row.trim_end().len());
         true
@@ -201,33 +206,35 @@ fn limit(lines: &mut Vec<String>, most: usize, what: &str) {
     }
 }
 
-/// What broke, then what held: the first thing a reader wants is first.
+/// What speaks against the run, then what held: the first thing a reader wants is first. Below what came first stands
+/// what it rests on, where there is room.
 fn checks(judgement: &Judgement, most: usize, ink: Ink) -> Vec<String> {
-    let row = |word: &str, style, phase: Option<&str>, check: &str, value: Option<&str>| {
-        let phase = if phase.is_some() { cell(phase.unwrap_or_default(), 15) } else { cell("", 15) };
-        let value = text::clean(value.unwrap_or("no data"), 20);
-        let room = COLUMNS - 6 - 16 - measure_text_width(&value) - 1;
-        format!("{}{phase} {} {value}", paint(&format!("{word:<6}"), style, ink), cell(check, room))
-    };
-    let mut rows = Vec::new();
-    for reason in &judgement.reasons {
-        let value = reason.value.as_deref().or(reason.threshold.is_none().then_some(""));
-        rows.push(row("FAIL", Paint::Bad, reason.phase.as_deref(), &reason.check, value));
-    }
-    for check in &judgement.checks {
-        let known =
-            judgement.reasons.iter().any(|reason| reason.check == check.check && reason.phase == check.phase);
-        let (word, style) = match check.holds {
-            Some(true) => ("ok", Paint::Good),
-            Some(false) if known => continue,
-            Some(false) => ("FAIL", Paint::Bad),
-            None if known => continue,
-            None => ("?", Paint::Doubt),
-        };
-        rows.push(row(word, style, check.phase.as_deref(), &check.check, check.value.as_deref()));
-    }
+    let found = findings(judgement);
+    let proof = found.first().filter(|finding| finding.ending != Ending::Held && found.len() < most);
+    let proof = proof.and_then(|finding| finding.evidence.first()).map(|exhibit| {
+        let text = format!("{:6}{}", "", exhibits::brief(exhibit));
+        paint(&line(&text::clean(&text, 2 * COLUMNS)), Paint::Faint, ink)
+    });
+    let mut rows: Vec<String> = found.iter().map(|finding| check_row(finding, ink)).collect();
     limit(&mut rows, most, "checks");
+    if let Some(proof) = proof {
+        rows.insert(1, proof);
+    }
     rows
+}
+
+fn check_row(finding: &Finding<'_>, ink: Ink) -> String {
+    let (word, style) = match finding.ending {
+        Ending::Held => ("ok", Paint::Good),
+        Ending::Broken => ("FAIL", Paint::Bad),
+        Ending::Untold if finding.value.is_none() && finding.threshold.is_some() => ("?", Paint::Doubt),
+        Ending::Untold => ("ERROR", Paint::Doubt),
+    };
+    let or_none = if finding.threshold.is_some() { "no data" } else { "" };
+    let value = text::clean(finding.value.unwrap_or(or_none), 20);
+    let room = COLUMNS - 6 - 16 - measure_text_width(&value) - 1;
+    let phase = cell(finding.phase.unwrap_or_default(), 15);
+    format!("{}{phase} {} {value}", paint(&format!("{word:<6}"), style, ink), cell(finding.check, room))
 }
 
 /// The highest rates that held, a row a search.
@@ -328,34 +335,45 @@ pub(crate) fn window(fault: &FaultReport) -> Option<(f64, Option<f64>)> {
     Some((from_s, to_s))
 }
 
-fn timings(judgement: &Judgement, ink: Ink) -> String {
-    let mut parts = Vec::new();
-    if let Some(detected) = judgement.timings.time_to_detect_s {
-        parts.push(format!("detected after {}", text::s(detected)));
+/// How long things took, and what they cost: two rows, each left out where it has nothing to say.
+fn timings(judgement: &Judgement, ink: Ink) -> Vec<String> {
+    let timings = judgement.timings;
+    let mut took = Vec::new();
+    for (what, value) in [
+        ("breach after", timings.time_to_breach_s),
+        ("detected after", timings.time_to_detect_s),
+        ("aborted after", timings.time_to_abort_s),
+        ("healed in", timings.time_to_heal_s),
+        ("steady after", timings.time_to_steady_s),
+    ] {
+        took.extend(value.map(|value| format!("{what} {}", seconds(value))));
     }
-    if let Some(steady) = judgement.timings.time_to_steady_s {
-        parts.push(format!("steady {} after healing", text::s(steady)));
+    let mut cost = Vec::new();
+    if let Some(harmed) = judgement.harm.requests_harmed {
+        let requests = if harmed == 1 { "request" } else { "requests" };
+        cost.push(format!("{} {requests} harmed", text::count(harmed)));
     }
-    if let Some(lag) = judgement.generator.as_ref().and_then(|generator| generator.send_lag_ms) {
-        parts.push(format!("send lag p99 {}", text::ms(lag.p99)));
+    if let Some(violated) = timings.time_in_violation_s.filter(|violated| *violated > 0.0) {
+        cost.push(format!("violated for {}", seconds(violated)));
     }
-    match judgement.generator.as_ref().map_or(0, |generator| generator.watch.warnings.len()) {
-        0 => {}
-        1 => parts.push("1 warning of the generator".into()),
-        several => parts.push(format!("{several} warnings of the generator")),
-    }
-    paint(&line(&parts.join(" · ")), Paint::Faint, ink)
+    let worst = judgement.slos.iter().filter_map(|slo| slo.budget_spent_ratio).max_by(f64::total_cmp);
+    cost.extend(worst.map(|worst| format!("budget spent {}, by events", text::budget(worst))));
+    let rows = [took, cost].into_iter().filter(|parts| !parts.is_empty());
+    rows.map(|parts| paint(&line(&parts.join(" · ")), Paint::Faint, ink)).collect()
 }
 
 fn files(case: &Case<'_>, ink: Ink) -> Vec<String> {
     let dir = text::clean(case.dir, text::NAME_MAX_CHARS);
-    vec![
-        // Paths are for copying: better too long than cut.
-        format!("report  {dir}/report.html"),
-        paint(
-            &line(&format!("took {}, exit {}", text::s(case.judgement.duration_s), case.judgement.exit_code)),
-            Paint::Faint,
-            ink,
-        ),
-    ]
+    let judgement = case.judgement;
+    let mut run = format!("took {}, exit {}", text::s(judgement.duration_s), judgement.exit_code);
+    if let Some(lag) = judgement.generator.as_ref().and_then(|generator| generator.send_lag_ms) {
+        run.push_str(&format!(" · send lag p99 {}", text::ms(lag.p99)));
+    }
+    match judgement.generator.as_ref().map_or(0, |generator| generator.watch.warnings.len()) {
+        0 => {}
+        1 => run.push_str(" · 1 warning of the generator"),
+        several => run.push_str(&format!(" · {several} warnings of the generator")),
+    }
+    // Paths are for copying: better too long than cut.
+    vec![format!("report  {dir}/report.html"), paint(&line(&run), Paint::Faint, ink)]
 }

@@ -62,7 +62,7 @@ impl<'p> Spending<'p> {
         requests.into_iter().chain(budgets).collect()
     }
 
-    /// The share of an SLO's error budget that went, by time: as if its window had seen this run's rate all along.
+    /// The share of an SLO's error budget that went, by events: against what a window at this run's rate allows.
     fn budget_spent(&self, slo: &str, objective: Ratio, window: Duration, now_ns: u64) -> Option<f64> {
         let (good, known) = self.slos.get(slo).copied().filter(|(_, known)| *known > 0)?;
         let bad_ratio = (known - good.min(known)) as f64 / known as f64;

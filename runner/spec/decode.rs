@@ -286,7 +286,7 @@ impl<'n> Fields<'n> {
     ) -> Option<T> {
         debug_assert!(self.known.contains(&name), "field `{name}` is not among the known ones");
         let given = self.entries.iter().find(|(key, _)| key.text == name).map(|(_, value)| value);
-        let value = default.map(|default| default()).or_else(T::absent);
+        let value = absent(default);
         // A field with nothing behind it (`faults:`, `hedge: null`) is left out, if it may be.
         if let Some(given) = given
             && (given.value != Value::Null || value.is_none())
@@ -309,6 +309,11 @@ impl<'n> Fields<'n> {
         }
         value
     }
+}
+
+/// What a field that is left out means: its default, else what its type means by that; nothing where it must be given.
+pub fn absent<T: Decode>(default: Option<fn() -> T>) -> Option<T> {
+    default.map(|default| default()).or_else(T::absent)
 }
 
 /// Notes that a scalar or a list stands where a mapping with one key was due.

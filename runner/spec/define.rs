@@ -18,6 +18,9 @@ use super::decode::{Decode, Fields, Mistakes};
 /// A field is required unless its type can be absent (`Option`, `Vec`, `Named`) or a default follows `=`.
 /// The name in backquotes of messages and of the schema is the type's. A last field `..pub name: Record` is
 /// another record whose fields are written among the record's own.
+///
+/// Saved, as in a journal's plan, a field that may be left out when writing may be missing, too, and means the same: so
+/// a field with a default can be added without making older journals unreadable.
 #[macro_export]
 macro_rules! record {
     (
@@ -29,7 +32,7 @@ macro_rules! record {
         }
     ) => {
         $(#[doc = $doc])*
-        #[derive(Clone, Debug, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+        #[derive(Clone, Debug, PartialEq, ::serde::Serialize)]
         pub struct $name {
             $( $(#[doc = $fdoc])* $(#[serde(rename = $key)])? pub $field: $type, )*
             $(
@@ -80,6 +83,28 @@ macro_rules! record {
                 let known = <Self as $crate::spec::define::Record>::known();
                 let fields = $crate::spec::decode::Fields::open(node, $what, known, mistakes)?;
                 <Self as $crate::spec::define::Record>::take(&fields, mistakes)
+            }
+        }
+
+        impl<'de> ::serde::Deserialize<'de> for $name {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                /// Every field may be missing here; which ones must not is told below.
+                #[derive(::serde::Deserialize)]
+                struct Saved {
+                    $( $(#[serde(rename = $key)])? $field: Option<$type>, )*
+                    $( #[serde(flatten)] $inner: $inner_type, )?
+                }
+                let saved = <Saved as ::serde::Deserialize>::deserialize(deserializer)?;
+                Ok(Self {
+                    $( $field: match saved.$field {
+                        Some(given) => given,
+                        None => $crate::spec::decode::absent($crate::record!(@default $type $(, $default)?))
+                            .ok_or_else(|| <D::Error as ::serde::de::Error>::missing_field(
+                                $crate::record!(@key $field $($key)?),
+                            ))?,
+                    }, )*
+                    $( $inner: saved.$inner, )?
+                })
             }
         }
 
@@ -372,5 +397,34 @@ fn given(default: Value) -> Option<Value> {
             (!fields.is_empty()).then_some(fields.into())
         }
         other => Some(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use serde::de::DeserializeOwned;
+
+    use super::Decode;
+    use crate::fault::{latency::Latency, partition::Partition};
+    use crate::spec::{Limits, Load, Slo, fragment};
+
+    /// JSON is YAML: what is written so and what is saved so are read alike, fields left out included.
+    fn check<T: Decode + DeserializeOwned + PartialEq + Debug>(text: &str) {
+        let written: T = fragment(text).expect("it is well-formed");
+        assert_eq!(serde_json::from_str::<T>(text).expect(text), written, "{text}");
+    }
+
+    #[test]
+    fn a_saved_field_may_be_missing_where_a_written_one_may() {
+        check::<Latency>("{\"on\": \"api\", \"delay\": \"5ms\"}");
+        check::<Latency>("{\"on\": \"api\", \"delay\": \"5ms\", \"jitter\": null, \"ports\": [80]}");
+        check::<Partition>("{\"groups\": {\"a\": [\"x\"], \"b\": [\"y\"]}}");
+        check::<Load>("{\"rate\": \"5/s\", \"requests\": [{\"get\": \"http://localhost/\"}]}");
+        check::<Slo>("{\"load\": \"shoppers\", \"good\": \"status < 500\", \"objective\": \"99%\"}");
+        check::<Limits>("{}");
+        let error = serde_json::from_str::<Latency>("{\"on\": \"api\"}").expect_err("it must be given");
+        assert!(error.to_string().contains("missing field `delay`"), "{error}");
     }
 }

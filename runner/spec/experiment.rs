@@ -281,8 +281,8 @@ record! {
         /// The most requests that all loads together may send. More than it are refused when planning where the
         /// number is known; else the run stops within two seconds of reaching it.
         pub requests: Option<Located<u64>>,
-        /// The most that the run may spend of any SLO's error budget, counted by time: as if the SLO's window saw
-        /// this run's rate all along. The run stops within two seconds of reaching it.
+        /// The most that the run may spend of any SLO's error budget, counted by events: its bad requests against
+        /// those that a whole window at the run's own rate allows. The run stops within two seconds of reaching it.
         pub error_budget: Option<Located<Ratio>>,
     }
 }

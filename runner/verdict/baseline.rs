@@ -24,14 +24,8 @@ fn against(comparison: &Comparison) -> Vec<(Checked, Option<(Exit, Reason)>)> {
     if found.is_empty() {
         let check = "the baseline and this run have a phase and a load in common to compare".to_owned();
         let why = comparison.notes.first().cloned();
-        let nothing = Checked {
-            check,
-            phase: None,
-            value: why,
-            threshold: "some".into(),
-            holds: None,
-            evidence: Vec::new(),
-        };
+        let nothing =
+            Checked { check, phase: None, value: why, threshold: "some".into(), ..Checked::default() };
         found.push((nothing.clone(), Some((Exit::Invalid, reason(&nothing)))));
     }
     found
@@ -49,6 +43,7 @@ fn checked(comparison: &Comparison, row: &Row) -> (Checked, Option<(Exit, Reason
         threshold: format!("not worse by {tolerance} or more"),
         holds: Some(row.verdict != Change::Worse),
         evidence: vec![exhibit(comparison, row)],
+        ..Checked::default()
     };
     let reason = (row.verdict == Change::Worse).then(|| (Exit::Failed, reason(&checked)));
     (checked, reason)
@@ -74,7 +69,7 @@ fn reason(checked: &Checked) -> Reason {
         phase: checked.phase.clone(),
         value: checked.value.clone(),
         threshold: Some(checked.threshold.clone()),
-        at_s: None,
         evidence: checked.evidence.clone(),
+        ..Reason::default()
     }
 }

@@ -24,6 +24,7 @@ impl Court<'_> {
                 threshold: Some(guard.threshold.clone()),
                 at_s: Some(*t_ns as f64 / 1e9),
                 evidence: vec![exhibit::of_event(&guard.check, "guard", guard.value.clone(), *t_ns)],
+                ..Reason::default()
             };
             self.reasons.push((Exit::Aborted, reason));
         }

@@ -40,7 +40,10 @@ pub fn judge(plan: &Plan, entries: &[Entry]) -> Judgement {
         verdict,
         exit_code: exit.code(),
         sentence: sentence(plan, verdict, &reasons, &faults),
-        reasons: reasons.into_iter().map(|(_, reason)| reason).collect(),
+        reasons: reasons
+            .into_iter()
+            .map(|(exit, reason)| Reason { exit_code: exit.code(), ..reason })
+            .collect(),
         checks,
         phases,
         slos,
@@ -134,14 +137,16 @@ impl Court<'_> {
         exit: Option<Exit>,
         evidence: Vec<Exhibit>,
     ) {
+        let at_s = at_ns.map(|at_ns| at_ns as f64 / 1e9);
         if let Some(exit) = exit {
             let reason = Reason {
                 check: measured.check.clone(),
                 phase: phase.map(Into::into),
                 value: measured.value.clone(),
                 threshold: Some(measured.threshold.clone()),
-                at_s: at_ns.map(|at_ns| at_ns as f64 / 1e9),
+                at_s,
                 evidence: evidence.clone(),
+                ..Reason::default()
             };
             self.reasons.push((exit, reason));
         }
@@ -151,6 +156,7 @@ impl Court<'_> {
             value: measured.value,
             threshold: measured.threshold,
             holds: measured.holds,
+            at_s,
             evidence,
         });
     }

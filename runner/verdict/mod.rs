@@ -174,6 +174,9 @@ pub struct Reason {
     pub threshold: Option<String>,
     /// When, in seconds since the run's start; null where no instant applies.
     pub at_s: Option<f64>,
+    /// The exit code that it calls for by itself: 1 something was broken, 4 to 7 worse. The run's is the highest.
+    #[serde(default)]
+    pub exit_code: u8,
     /// What it rests on; empty only where there was nothing to measure.
     #[serde(default)]
     pub evidence: Vec<Exhibit>,
@@ -215,6 +218,10 @@ pub struct Checked {
     pub threshold: String,
     /// Did it hold? null: no data.
     pub holds: Option<bool>,
+    /// The instant that decided, in seconds since the run's start: of a window that slides its end, else that of the
+    /// phase; null where none applies.
+    #[serde(default)]
+    pub at_s: Option<f64>,
     /// What it rests on, one for each of its figures; empty for what is no check of figures.
     #[serde(default)]
     pub evidence: Vec<Exhibit>,

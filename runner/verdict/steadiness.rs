@@ -59,6 +59,7 @@ impl Court<'_> {
                 threshold: Some(check.threshold.clone()),
                 at_s: Some(look.t_ns as f64 / 1e9),
                 evidence: vec![exhibit::of_event(&check.check, "steady", check.value.clone(), look.t_ns)],
+                ..Reason::default()
             };
             self.reasons.push((exit, reason));
         }

@@ -2,6 +2,8 @@
 //!
 //! Whole journals are made and judged, so that what is measured is all of `chaos compare` but reading the file.
 
+use std::io::Write as _;
+
 use chaos::compare::{Change, Metric, Run, compare};
 use chaos::event::{Entry, Event, SCHEMA, Started};
 use chaos::load::record::Stats;
@@ -105,19 +107,22 @@ fn started() -> Started {
         command: String::new(),
         plan,
         environment: Default::default(),
+        lines: Default::default(),
     }
 }
 
-fn main() {
+fn main() -> std::io::Result<()> {
+    let mut out = std::io::stdout();
     let started = started();
     let systems = [
         ("independent seconds", System { spread: 0.5, memory: 0.0, drift: 0.0, slower: 1.0 }),
         ("seconds that are alike", System { spread: 0.5, memory: 0.5, drift: 0.01, slower: 1.0 }),
         ("a heavy tail", System { spread: 1.0, memory: 0.3, drift: 0.02, slower: 1.0 }),
     ];
-    println!(
+    writeln!(
+        out,
         "{SECONDS} s at {RATE}/s, tolerance 5%: alike pairs flagged of 200 (at most 10), and p99 10% higher found of 100 (at least 95)"
-    );
+    )?;
     let mut seed = 0;
     for (name, system) in systems {
         let mut sides = |of: System, runs: u64| -> Vec<Simulated> {
@@ -130,8 +135,10 @@ fn main() {
             .filter(|_| told(&sides(system, 1), &sides(slower, 1)).contains(&(Metric::P99, Change::Worse)))
             .count();
         let sets = (0..20).filter(|_| !told(&sides(system, 3), &sides(system, 3)).is_empty()).count();
-        println!(
+        writeln!(
+            out,
             "  {name:24} {flagged:3} of 200 flagged   {found:3} of 100 found   three runs a side: {sets} of 20 flagged"
-        );
+        )?;
     }
+    Ok(())
 }

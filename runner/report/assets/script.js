@@ -303,6 +303,16 @@ if (board) {
     if (button.dataset.a !== undefined) zoom(button.dataset.a / 1000, button.dataset.b / 1000);
     else move[button.dataset.do]();
   });
+  // Evidence leads to its stretch of the timeline, with some of what is around it.
+  for (const link of document.querySelectorAll("a[data-a]")) {
+    link.addEventListener("click", () => {
+      const [low, high] = [link.dataset.a / 1000, link.dataset.b / 1000];
+      const around = Math.max((high - low) / 4, 0.01);
+      zoom(clamp(low - around, 0, 1), clamp(high + around, 0, 1));
+      anchor = high > low ? [low, high] : null;
+      place();
+    });
+  }
   addEventListener("resize", () => zoom(start, start + share));
   zoom(0, 1);
 }

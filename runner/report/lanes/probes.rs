@@ -1,74 +1,63 @@
 //! Probes as marks: thousands of answers, of which only the changes matter.
 
-use std::collections::BTreeMap;
-
-use super::{Look, Mark, instant, seconds};
-use crate::event::Event;
+use super::{Look, Mark, instant};
+use crate::report::samples::{Answer, Samples, samples};
 use crate::report::span::Span;
 use crate::report::{Case, text};
 
-/// Answers of each probe, joined while they stay the same.
-pub(super) fn marks(case: &Case<'_>, span: &Span) -> Vec<Mark> {
-    struct Stretch {
-        mark: Mark,
-        asked: u64,
-        last_s: f64,
-        detail: String,
-        name: String,
+/// Probes with a lane of their own; the others share one more.
+const LANES_MAX: usize = 8;
+
+/// A list for each lane: the answers of a probe, joined while they stay the same.
+pub(super) fn marks(case: &Case<'_>, span: &Span) -> Vec<Vec<Mark>> {
+    let mut lanes: Vec<Vec<Mark>> = samples(case).iter().map(|of| of_probe(of, span)).collect();
+    if lanes.len() > LANES_MAX {
+        let shared = lanes.split_off(LANES_MAX).concat();
+        lanes.push(shared);
     }
-    let mut open: BTreeMap<&str, Stretch> = BTreeMap::new();
-    let mut marks = Vec::new();
-    let close = |stretch: Stretch, until_s: Option<f64>| {
-        let mut mark = stretch.mark;
-        mark.to_s = until_s.unwrap_or(stretch.last_s).max(mark.from_s);
-        let times =
-            if stretch.asked == 1 { String::new() } else { format!(", {} times in a row", stretch.asked) };
-        let came = mark.label.clone();
-        mark.label = format!("{came}: {}", stretch.name);
-        mark.words = format!(
-            "probe {}, from {}: {came}{times}; {}",
-            stretch.name,
-            instant(mark.from_s),
-            stretch.detail
-        );
-        mark
-    };
-    for entry in case.entries {
-        let Event::Probe { probe, at_ns, ok, detail, .. } = &entry.event else { continue };
-        let at_s = seconds(at_ns.unwrap_or(entry.t_ns)).clamp(span.from_s, span.to_s);
-        let (look, came) = match ok {
-            Some(true) => (Look::Good, "ok"),
-            Some(false) => (Look::Bad, "failed"),
-            None => (Look::Doubt, "no answer"),
-        };
-        match open.get_mut(probe.as_str()) {
-            Some(stretch) if stretch.mark.look == look => {
-                stretch.asked += 1;
-                stretch.last_s = at_s;
-            }
-            _ => {
-                if let Some(before) = open.remove(probe.as_str()) {
-                    marks.push(close(before, Some(at_s)));
-                }
-                let mark = Mark {
-                    from_s: at_s,
-                    to_s: at_s,
-                    asked_s: [None; 2],
-                    look,
-                    label: came.into(),
-                    words: String::new(),
-                };
-                let stretch = Stretch {
-                    mark,
-                    asked: 1,
-                    last_s: at_s,
-                    detail: text::clean(detail, 120),
-                    name: text::clean(probe, 60),
-                };
-                open.insert(probe, stretch);
-            }
+    lanes
+}
+
+/// Each stretch lasts until the answer that ends it; the last, until its last answer.
+fn of_probe(of: &Samples<'_>, span: &Span) -> Vec<Mark> {
+    let mut marks: Vec<Mark> = Vec::new();
+    for stretch in of.answers.chunk_by(|one, other| one.ok == other.ok) {
+        // What is asked after the last phase lies on the edge: the first of it shows, all of it is in the table.
+        if stretch[0].at_s > span.to_s && marks.last().is_some_and(|last| last.to_s >= span.to_s) {
+            break;
         }
+        let mark = mark(of.probe, stretch, span);
+        if let Some(before) = marks.last_mut() {
+            before.to_s = mark.from_s;
+        }
+        marks.push(mark);
     }
-    marks.extend(open.into_values().map(|stretch| close(stretch, None)));
     marks
+}
+
+fn mark(probe: &str, stretch: &[Answer<'_>], span: &Span) -> Mark {
+    let (first, last) = (&stretch[0], &stretch[stretch.len() - 1]);
+    let (look, came) = match first.ok {
+        Some(true) => (Look::Good, "ok"),
+        Some(false) => (Look::Bad, "failed"),
+        None => (Look::Doubt, "no answer"),
+    };
+    let name = text::clean(probe, 60);
+    let times =
+        if stretch.len() == 1 { String::new() } else { format!(", {} times in a row", stretch.len()) };
+    let slowest_ms = stretch.iter().map(|answer| answer.took_ms).fold(0.0, f64::max);
+    let from_s = first.at_s.clamp(span.from_s, span.to_s);
+    Mark {
+        from_s,
+        to_s: last.at_s.clamp(from_s, span.to_s.max(from_s)),
+        asked_s: [None; 2],
+        look,
+        words: format!(
+            "probe {name}, from {}: {came}{times}, within {}; {}",
+            instant(from_s),
+            text::ms(slowest_ms),
+            text::clean(first.detail, 120)
+        ),
+        label: format!("{came}: {name}"),
+    }
 }

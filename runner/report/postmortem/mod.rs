@@ -41,11 +41,14 @@ pub fn render(case: &Case<'_>, _: Ink) -> String {
     sheet.raw("## What held\n");
     sections::findings(&mut sheet, &of(&asked, &[Ending::Held]));
     sheet.raw("## What did not\n");
-    sections::findings(&mut sheet, &of(&asked, &[Ending::Broken, Ending::Untold]));
+    let against = of(&asked, &[Ending::Broken, Ending::Untold]);
+    sections::findings(&mut sheet, &against);
+    sections::evidence(&mut sheet, &against);
     causes::write(&mut sheet, case);
     sheet.raw("## What else had a part in it\n\n").raw(BLANK).raw("\n\n");
     actions::write(&mut sheet, case, &asked);
     sheet.raw("## Evidence\n");
+    sections::probes(&mut sheet, case);
     sections::faults(&mut sheet, case);
     sections::again(&mut sheet, case);
     sheet.finish()
@@ -86,34 +89,11 @@ fn model(load: &crate::plan::LoadPlan) -> String {
     }
 }
 
-/// Detection and recovery, each against what was asked of it.
+/// Detection and recovery, harm and cost, each against what was asked of it.
 fn recovery(sheet: &mut Sheet, case: &Case<'_>) {
-    let judgement = case.judgement;
-    let timings = judgement.timings;
-    sheet.raw("## Detection and recovery\n");
-    sheet.head(&["", "measured:", "target:", "held"]);
-    let rows = [
-        ("From the first onset until something noticed", timings.time_to_detect_s, "time_to_detect"),
-        ("From the last undo until the steady state held", timings.time_to_steady_s, "time_to_steady"),
-    ];
-    for (what, measured, name) in rows {
-        let measured = measured.map_or_else(|| "not seen".into(), text::s);
-        // A check that has it on its left: the target is its threshold.
-        let mut asked = judgement.checks.iter().filter(|check| check.check.starts_with(name)).peekable();
-        if asked.peek().is_none() {
-            sheet.row(&[Cell::Text(what), Cell::Text(&measured), Cell::Mark("none was set"), Cell::Mark("")]);
-        }
-        for check in asked {
-            let held = match check.holds {
-                Some(true) => Cell::Mark("yes"),
-                Some(false) => Cell::Mark("**no**"),
-                None => Cell::Mark("no data"),
-            };
-            sheet.row(&[Cell::Text(what), Cell::Text(&measured), Cell::Code(&check.check), held]);
-        }
-    }
-    sheet.foot();
-    if first_onset_ns(case).is_some() && timings.time_to_detect_s.is_none() {
+    sheet.raw("## Detection, recovery and cost\n");
+    sections::timings(sheet, case);
+    if first_onset_ns(case).is_some() && case.judgement.timings.time_to_detect_s.is_none() {
         sheet.raw(
             "Nothing that watched the run noticed: no guard, no alert and no change of the steady state. ",
         );
@@ -139,9 +119,27 @@ fn last_undo_ns(case: &Case<'_>) -> Option<u64> {
     undone.max()
 }
 
-/// An instant as it is told: `T+3.2 s`, `T-10.0 s`, to a tenth of a second.
+/// An instant as it is told: `T+3.2 s`, `T-10.0 s`, `T+28 min 49.9 s`, to a tenth of a second.
 fn offset(at_ns: u64, zero_ns: u64) -> String {
-    let s = at_ns.abs_diff(zero_ns) as f64 / NS_PER_S as f64;
+    let tenths = (at_ns.abs_diff(zero_ns) + NS_PER_S / 20) / (NS_PER_S / 10);
     let sign = if at_ns < zero_ns { '-' } else { '+' };
-    format!("T{sign}{s:.1} s")
+    let s = (tenths % 600) as f64 / 10.0;
+    match tenths / 600 {
+        0 => format!("T{sign}{s:.1} s"),
+        min => format!("T{sign}{min} min {s:.1} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_told_from_the_first_onset() {
+        let at = |ms: u64| offset(ms * 1_000_000, 10_000 * 1_000_000);
+        assert_eq!(
+            [at(0), at(10_000), at(13_249), at(69_960)],
+            ["T-10.0 s", "T+0.0 s", "T+3.2 s", "T+1 min 0.0 s"]
+        );
+    }
 }

@@ -203,9 +203,11 @@ fn keys_reach_everything_and_show_where_they_are() {
         "({ landmarks: ['header', 'nav', 'main', 'footer'].map((name) => document.querySelectorAll('body > ' + name).length), \
          levels: [...document.querySelectorAll('h1, h2, h3')].map((head) => Number(head.tagName[1])), \
          mute: [...document.querySelectorAll('svg')].filter((svg) => !svg.closest('[aria-hidden]') && !svg.closest('[role=img][aria-label]')).length, \
+         twins: (() => { const names = [...document.querySelectorAll('section, [role=region], [role=group]')].map((one) => one.getAttribute('aria-label') ?? document.getElementById(one.getAttribute('aria-labelledby')).textContent); return names.filter((name, at) => names.indexOf(name) !== at); })(), \
          ids: [...document.querySelectorAll('[aria-labelledby], [aria-describedby]')].filter((one) => !document.getElementById(one.getAttribute('aria-labelledby') ?? one.getAttribute('aria-describedby'))).length, \
          dead: [...document.querySelectorAll('a[href^=\"#\"]')].filter((link) => !document.getElementById(link.hash.slice(1))).length })",
     );
+    assert_eq!(outline["twins"], serde_json::json!([]), "parts that are named alike can't be told apart");
     assert_eq!(outline["landmarks"], serde_json::json!([1, 1, 1, 1]));
     let levels: Vec<u64> =
         outline["levels"].as_array().expect("levels").iter().filter_map(serde_json::Value::as_u64).collect();

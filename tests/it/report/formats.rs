@@ -8,9 +8,11 @@ use std::process::{Command, Output, Stdio};
 
 use chaos::output::Concluded;
 use chaos::report::{FORMATS, Format, Ink};
+use chaos::verdict::Verdict;
 use serde_json::Value;
 
 use super::sample::Sample;
+use super::showcase::showcase;
 use super::{concluded, concluded_from, hostile, render, wild};
 
 /// Where `scripts/setup` puts readers that are no packages of the system.
@@ -79,8 +81,9 @@ fn junit_is_as_jenkins_schema_says() {
         assert_eq!(count("<testsuite "), concluded.judgement.phases.len() + 1, "{run}: one suite a phase");
         let judgement = &concluded.judgement;
         let broken = judgement.checks.iter().filter(|check| check.holds == Some(false)).count();
-        assert!(count("<failure ") >= broken, "{run}: {xml}");
         let invalid = judgement.exit_code > 1;
+        assert!(count(if invalid { "<error " } else { "<failure " }) >= broken, "{run}: {xml}");
+        assert!(!invalid || count("<failure ") == 0, "{run}: {xml}");
         assert_eq!(count("<error ") > 0, invalid, "{run}: what says nothing is an error, not a failure");
         let total = format!("tests=\"{}\"", count("<testcase "));
         assert!(xml.lines().nth(1).is_some_and(|head| head.contains(&total)), "{run}: {xml:.300}");
@@ -301,6 +304,58 @@ fn intervals_are_a_table_that_calculates_nothing() {
 }
 
 #[test]
+fn figures_and_answers_are_tables_that_calculate_nothing() {
+    let script = "import csv, sys\n\
+        rows = list(csv.DictReader(sys.stdin, strict=True))\n\
+        for row in rows:\n\
+        \x20   assert None not in row and None not in row.values(), row\n\
+        \x20   assert not any(cell.startswith(('=', '+', '@')) for cell in row.values()), row\n\
+        print(len(rows))";
+    for name in ["figures", "probes"] {
+        each(name, |run, concluded, text| {
+            let rows: usize = python(script, text).trim().parse().expect("a number");
+            let least = if name == "figures" { concluded.judgement.checks.len() + 7 } else { 0 };
+            assert!(rows >= least, "{run}: {rows} of {least}");
+        });
+    }
+    let busy = render(&showcase(), "figures", Ink::Plain);
+    for row in [
+        "outturn,time_to_heal,,,0.0029,s,",
+        "check,p99(latency) < 400ms,slow-api,held,",
+        ",the latency histogram of all loads,20.0042,60.0029",
+    ] {
+        assert!(busy.contains(row), "{row}\n{busy}");
+    }
+    let answers = render(&showcase(), "probes", Ink::Plain);
+    assert!(answers.contains(",slow-api,,24.000000,no,3.200,1,503 instead of 200\n"), "{answers}");
+}
+
+/// The same that speaks against a run is called the same everywhere, and is an error where the run came to worse than
+/// `failed`.
+#[test]
+fn only_a_run_that_failed_has_failures() {
+    let failed = concluded(&Sample { held: false, ..Sample::default() });
+    let aborted = showcase();
+    assert_eq!((failed.judgement.verdict, aborted.judgement.verdict), (Verdict::Failed, Verdict::Aborted));
+    let broken = |concluded: &Concluded| {
+        concluded.judgement.checks.iter().filter(|check| check.holds == Some(false)).count()
+    };
+    assert!(broken(&failed) > 0 && broken(&aborted) > 0, "both broke something");
+    for (run, failures) in [(&failed, true), (&aborted, false)] {
+        let forms = ["junit", "gitlab", "github", "markdown"].map(|name| render(run, name, Ink::Plain));
+        let [junit, gitlab, github, markdown] = &forms;
+        assert_eq!(junit.contains("<failure"), failures, "{junit}");
+        assert_eq!(junit.contains("<error"), !failures, "{junit}");
+        assert_eq!(gitlab.contains("\"critical\""), failures, "{gitlab}");
+        assert_eq!(gitlab.contains("\"major\""), !failures, "{gitlab}");
+        // What it is called is a fact about the check, and no opinion about the run.
+        assert!(github.contains("title=broken%3A ") && markdown.contains("**broken**"), "{github}{markdown}");
+        assert_eq!(github.contains("title=aborted%3A guard"), !failures, "{github}");
+        assert_eq!(markdown.contains("**aborted**"), !failures, "{markdown}");
+    }
+}
+
+#[test]
 fn names_do_nothing_in_any_form() {
     let wild = concluded(&wild());
     assert!(hostile().contains("<script>"));
@@ -318,7 +373,16 @@ fn names_do_nothing_in_any_form() {
         assert!(!text.contains(&"A".repeat(4_001)), "{}: 10 kB of a name", format.name);
         if !matches!(
             format.name,
-            "terminal" | "csv" | "events" | "hlog" | "github" | "gitlab" | "chaostoolkit" | "openmetrics"
+            "terminal"
+                | "csv"
+                | "figures"
+                | "probes"
+                | "events"
+                | "hlog"
+                | "github"
+                | "gitlab"
+                | "chaostoolkit"
+                | "openmetrics"
         ) {
             // Between backquotes it is text.
             let outside: String = text.split('`').step_by(2).collect();

@@ -105,7 +105,7 @@ fn a_lane_says_when_it_was_asked_got_and_healed() {
     let page = render(&showcase(), "html", Ink::Plain);
     for words in [
         "latency api-1: asked at 20.000 s, in effect 4.20 ms later, at 20.004 s; told to end at 60.000 s, gone 2.90 ms later, at 60.003 s, verified",
-        "probe http GET http://127.0.0.1:8080/health, from 24.000 s: failed, 8 times in a row; 503 instead of 200",
+        "probe http GET http://127.0.0.1:8080/health, from 24.000 s: failed, 8 times in a row, within 3.20 ms; 503 instead of 200",
         "docker, at 31.200 s: api-2 die",
         "guard fired at 27.500 s: rate(good) &lt; 90% over 3s (was 88.2%)",
         "alert of availability: burn rate 14.4 over 1h and 5m fired at 25.000 s (was 24.9), until 52.000 s",

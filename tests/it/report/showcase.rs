@@ -19,7 +19,8 @@ pub fn showcase() -> Concluded {
     let cut = Reach::new(members(), |from, to| (from == 0) == (to == 0));
     let Event::Started(started) = &mut entries[0].event else { panic!("starts with `started`") };
     started.plan.faults[0].reach = Some(cut.clone());
-    started.plan.shares = vec![chaos::plan::Share { service: "api".into(), hit: 1, of: 3 }];
+    let containers = ["api-1", "api-2", "api-3"].map(str::to_owned).to_vec();
+    started.plan.shares = vec![chaos::plan::Share { service: "api".into(), hit: 1, of: 3, containers }];
     let fault = started.plan.faults[0].name.clone();
     let mut note = |at_s: f64, event: serde_json::Value| {
         let event = serde_json::from_value(event).expect("an event");

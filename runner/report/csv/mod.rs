@@ -4,6 +4,9 @@
 //! digits of the histograms. What a request's name or outcome came to is in `hlog` and in report.json. Spreadsheets
 //! take a cell that begins with `=` for a formula, and run it: such text gets an apostrophe before it.
 
+pub mod figures;
+pub mod probes;
+
 use std::collections::BTreeMap;
 
 use super::text::{NAME_MAX_CHARS, clean};
@@ -80,7 +83,13 @@ pub fn render(case: &Case<'_>, _: Ink) -> String {
         row.push(interval.bytes.to_string());
         out.write_record(&row).expect(written);
     }
-    String::from_utf8(out.into_inner().expect(written)).expect("names and numbers are text")
+    finish(out)
+}
+
+/// What was written to memory.
+fn finish(out: csv::Writer<Vec<u8>>) -> String {
+    let bytes = out.into_inner().expect("writing to memory does not fail");
+    String::from_utf8(bytes).expect("names and numbers are text")
 }
 
 /// In milliseconds; empty where nothing ended.
