@@ -6,6 +6,7 @@ mod it {
     mod agent_lab;
     mod agent_paths;
     mod catalogue;
+    mod databases;
     mod dns;
     mod docker;
     mod docker_errors;

@@ -50,7 +50,7 @@ pub struct Args {
 /// Arguments of `chaos explain`.
 #[derive(clap::Args)]
 pub struct ExplainArgs {
-    /// The fault, as `latency`.
+    /// The fault or probe, as `latency`.
     kind: String,
 }
 
@@ -81,7 +81,7 @@ pub fn run(args: Args) -> Result<Exit> {
 
 /// Runs `chaos explain`.
 pub fn explain(args: &ExplainArgs) -> Result<Exit> {
-    let text = spec::explain::explain(&args.kind).ok_or_else(|| unknown(&args.kind))?;
+    let text = spec::explain::explain(&args.kind).ok_or_else(|| neither(&args.kind))?;
     super::print(&text)?;
     Ok(Exit::Held)
 }
@@ -95,9 +95,17 @@ fn list() -> Result<Exit> {
 }
 
 fn unknown(kind: &str) -> Error {
-    let all = spec::explain::faults();
+    no_such("fault", kind, &spec::explain::faults())
+}
+
+fn neither(kind: &str) -> Error {
+    let all = [spec::explain::faults(), spec::explain::probes()].concat();
+    no_such("fault or probe", kind, &all)
+}
+
+fn no_such(what: &str, kind: &str, all: &[(String, String)]) -> Error {
     let words: Vec<&str> = all.iter().map(|(word, _)| word.as_str()).collect();
-    Error::mistake(format!("there is no fault `{kind}`")).hint(match nearest(kind, &words) {
+    Error::mistake(format!("there is no {what} `{kind}`")).hint(match nearest(kind, &words) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("there are: {}", words.join(", ")),
     })

@@ -51,7 +51,7 @@ enum Verb {
     Load(Box<load::Args>),
     /// Put one fault into effect by itself, for a while; `chaos fault list` prints all there are.
     Fault(Box<fault::Args>),
-    /// Say what a fault does and what fields it has.
+    /// Say what a fault or a probe does and what fields it has.
     Explain(fault::ExplainArgs),
     /// Print what a run would do, touching nothing.
     Plan(plan::Args),

@@ -82,7 +82,7 @@ impl<'a> Places<'a> {
         let said = self.plan.load.tls.clone().map_or_else(Tls::default, |tls| tls.value);
         let config = match &self.config {
             Some(config) => config.clone(),
-            None => self.config.insert(tls::config(&said, self.plan.load.http)?).clone(),
+            None => self.config.insert(tls::config(&said, &[self.plan.load.http.alpn()])?).clone(),
         };
         let sni = said.sni.as_ref().map(|name| name.value.as_str());
         let name = tls::server_name(sni, &url.host)

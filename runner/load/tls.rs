@@ -12,14 +12,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::error::{Error, Result};
-use crate::spec::{Http, Tls};
+use crate::spec::Tls;
 
 /// Sessions kept for resumption, oldest forgotten: one a connection up to this many.
 const SESSIONS: usize = 4_096;
 
-/// The settings of a load's TLS. Fails with exit 2 where a file is not what it should be, with exit 3 where
+/// The settings of TLS, with the names of the protocols that are spoken inside, if they have names (ALPN). Fails with exit 2 where a file is not what it should be, with exit 3 where
 /// the system trusts nobody.
-pub fn config(tls: &Tls, http: Http) -> Result<Arc<ClientConfig>> {
+pub fn config(tls: &Tls, alpn: &[&str]) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -39,10 +39,7 @@ pub fn config(tls: &Tls, http: Http) -> Result<Arc<ClientConfig>> {
         }
         _ => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = match http {
-        Http::H1 => vec![b"http/1.1".to_vec()],
-        Http::H2 => vec![b"h2".to_vec()],
-    };
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     config.resumption =
         if tls.resume { Resumption::in_memory_sessions(SESSIONS) } else { Resumption::disabled() };
     Ok(Arc::new(config))

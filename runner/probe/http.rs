@@ -4,7 +4,8 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Request;
 
-use super::web::{Answered, Failure, exchange};
+use super::connection::Failure;
+use super::web::{Answered, exchange};
 use super::{Asker, Reply};
 use crate::load::kept::{Kept, MAX_BODY_BYTES};
 use crate::load::scrutiny::Scrutiny;
@@ -19,8 +20,7 @@ pub(super) async fn ask(probe: &HttpProbe, asker: &Asker) -> Reply {
     let timeout = probe.asking.timeout.value;
     match tokio::time::timeout(timeout.to_std(), answer(probe, asker)).await {
         Ok(Ok(answered)) => judge(probe, &answered, began.elapsed()),
-        Ok(Err(Failure::NotAsked(why))) => Reply::Unknown(why),
-        Ok(Err(Failure::NotAnswered(why))) => Reply::No(why),
+        Ok(Err(failure)) => failure.into(),
         Err(_) => Reply::No(format!("no answer in {timeout}")),
     }
 }

@@ -4,11 +4,15 @@
 //! wants it so. What comes back is untrusted: it is cut short, stripped of what a terminal would obey, and rid of
 //! the probe's own secrets before anybody sees it. Start at [`Asker::ask`].
 
+pub mod connection;
+mod database;
 mod docker;
 mod exec;
 mod http;
 mod logs;
 mod prometheus;
+mod redis;
+mod sql;
 mod tcp;
 pub mod web;
 
@@ -142,6 +146,8 @@ impl Asker {
             Probe::Docker(probe) => docker::ask(probe, self).await,
             Probe::Logs(probe) => logs::ask(probe, self, since).await,
             Probe::Prometheus(probe) => prometheus::ask(probe, self).await,
+            Probe::Sql(probe) => sql::ask(probe, self).await,
+            Probe::Redis(probe) => redis::ask(probe, self).await,
         }
     }
 

@@ -16,7 +16,8 @@ use hyper::Request;
 use jiff::Timestamp;
 
 use crate::load::Endpoints;
-use crate::probe::web::{Failure, exchange};
+use crate::probe::connection::Failure;
+use crate::probe::web::exchange;
 use crate::spec::url::Url;
 use crate::spec::{Auth, PrometheusServer};
 use crate::units::Duration;

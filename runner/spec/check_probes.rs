@@ -7,7 +7,7 @@ use super::decode::{Located, Mistakes};
 use super::url::Url;
 use super::{
     Asking, Auth, DockerProbe, ExecProbe, HttpProbe, LogsProbe, Match, NoData, Probe, TcpProbe, Tls, Wanted,
-    check_exchange, check_requests, unnamed_probes,
+    check_exchange, check_requests, check_transport, unnamed_probes,
 };
 use crate::error::Span;
 use crate::units::Duration;
@@ -73,6 +73,8 @@ impl Checker<'_> {
                 self.prometheus(&prometheus.url, prometheus.auth.as_ref(), prometheus.tls.as_ref());
                 self.promql(&prometheus.query);
             }
+            Probe::Sql(sql) => self.sql_probe(sql),
+            Probe::Redis(redis) => self.redis_probe(redis),
         }
     }
 
@@ -88,13 +90,18 @@ impl Checker<'_> {
             let message = format!("`{}` can't come before `/api/v1`", &url.value[at..]);
             self.add(url.span, message, "leave it out");
         }
-        self.only_of_https(url, tls);
-        if let Some(auth) = auth
-            && (auth.secret().is_empty() || auth.secret().chars().any(char::is_control))
-        {
+        self.only_over_tls(url, "https://", tls);
+        if let Some(auth) = auth {
+            self.secret(auth.secret(), url.span);
+        }
+    }
+
+    /// What proves who asks at `span`.
+    pub(super) fn secret(&mut self, secret: &str, span: Span) {
+        if secret.is_empty() || secret.chars().any(char::is_control) {
             // Never quoted: it is a secret.
             let hint = "is the variable that it comes from set?";
-            self.add(url.span, "what proves who asks is empty or holds a control character", hint);
+            self.add(span, "what proves who asks is empty or holds a control character", hint);
         }
     }
 
@@ -105,10 +112,13 @@ impl Checker<'_> {
         }
     }
 
-    fn only_of_https(&mut self, url: &Located<String>, tls: Option<&Located<Tls>>) {
-        if let (Some(tls), false) = (tls, url.value.starts_with("https://")) {
-            let message = "`tls` says how `https://` is spoken, and this URL is none";
-            self.add(tls.span, message, "write `https://`, or leave it out");
+    /// `tls` says something only of URLs with this scheme.
+    pub(super) fn only_over_tls(&mut self, url: &Located<String>, scheme: &str, tls: Option<&Located<Tls>>) {
+        let Some(tls) = tls else { return };
+        check_transport::tls(tls, self.mistakes);
+        if !url.value.starts_with(scheme) {
+            let message = format!("`tls` says how `{scheme}` is spoken, and this URL is none");
+            self.add(tls.span, message, format!("write `{scheme}`, or leave it out"));
         }
     }
 
@@ -173,7 +183,7 @@ impl Checker<'_> {
         } else {
             check_requests::url(self.experiment, get, self.mistakes);
         }
-        self.only_of_https(get, tls.as_ref());
+        self.only_over_tls(get, "https://", tls.as_ref());
         check_exchange::expect(expect, get.span, self.mistakes);
         check_requests::headers(headers, get.span, self.mistakes);
         if let Some(within) = within {

@@ -79,7 +79,8 @@ pub fn check(load: &Load, mistakes: &mut Mistakes) {
     resolve(load, &urls, mistakes);
 }
 
-fn tls(given: &Tls, mistakes: &mut Mistakes) {
+/// What settings of TLS contradict.
+pub(super) fn tls(given: &Tls, mistakes: &mut Mistakes) {
     match (&given.cert, &given.key) {
         (Some(cert), None) => mistakes.add(
             cert.span,

@@ -1,4 +1,4 @@
-//! What each fault is and takes, for a terminal: made from the schema, so that it can't say what the reader does
+//! What each fault and each probe is and takes, for a terminal: made from the schema, so that it can't say what the reader does
 //! not do. Start at [`faults`] and [`explain`].
 
 use std::fmt::Write;
@@ -15,23 +15,38 @@ const INDENT: &str = "      ";
 
 /// Every fault as the experiment language writes it, with one line about it, in the catalogue's order.
 pub fn faults() -> Vec<(String, String)> {
-    kinds(&json_schema()).into_iter().map(|(word, docs, _)| (word, docs)).collect()
+    listed("Fault")
+}
+
+/// Every kind of probe, in the same way.
+pub fn probes() -> Vec<(String, String)> {
+    listed("Probe")
+}
+
+fn listed(of: &str) -> Vec<(String, String)> {
+    kinds(&json_schema(), of).into_iter().map(|(word, docs, _)| (word, docs)).collect()
 }
 
 /// The fields of fault `word`, in order; nothing for a word that is no fault.
 pub fn fields(word: &str) -> Option<Vec<String>> {
     let schema = json_schema();
-    let (_, _, record) = kinds(&schema).into_iter().find(|(known, ..)| known == word)?;
+    let (_, _, record) = kinds(&schema, "Fault").into_iter().find(|(known, ..)| known == word)?;
     Some(schema["$defs"][&record]["properties"].as_object()?.keys().cloned().collect())
 }
 
-/// Fault `word` with its fields, what they take and what they are where left out; nothing for a word that is no
-/// fault.
+/// Fault or probe `word`, or both where one word means either, with its fields, what they take and what they are where
+/// left out; nothing for a word that is neither.
 pub fn explain(word: &str) -> Option<String> {
+    let parts = [of("Fault", word, word), of("Probe", word, &format!("{word} (a probe)"))];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("\n"))
+}
+
+fn of(kind: &str, word: &str, heading: &str) -> Option<String> {
     let schema = json_schema();
-    let (_, _, record) = kinds(&schema).into_iter().find(|(known, ..)| known == word)?;
+    let (_, _, record) = kinds(&schema, kind).into_iter().find(|(known, ..)| known == word)?;
     let record = &schema["$defs"][&record];
-    let mut out = format!("{word}\n\n");
+    let mut out = format!("{heading}\n\n");
     paragraph(&docs(record), "  ", &mut out);
     out.push_str("\nfields:\n");
     let required = record["required"].as_array();
@@ -50,9 +65,9 @@ pub fn explain(word: &str) -> Option<String> {
     Some(out)
 }
 
-/// Each fault's word, its line and the name of its record.
-fn kinds(schema: &Value) -> Vec<(String, String, String)> {
-    let choices = schema["$defs"]["Fault"]["oneOf"].as_array().into_iter().flatten();
+/// The word of each kind of what has a key of its own, its line and the name of its record.
+fn kinds(schema: &Value, of: &str) -> Vec<(String, String, String)> {
+    let choices = schema["$defs"][of]["oneOf"].as_array().into_iter().flatten();
     let kind = |choice: &Value| {
         let (word, inner) = choice["properties"].as_object()?.iter().next()?;
         Some((word.clone(), docs(choice), referred(&inner["$ref"])?.to_owned()))
@@ -123,16 +138,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_fault_is_explained_within_the_width() {
+    fn every_fault_and_probe_is_explained_within_the_width() {
         let all = faults();
         assert!(all.iter().any(|(word, docs)| word == "latency" && docs == "Packets are held for a while."));
-        for (word, _) in all {
+        for (word, _) in all.into_iter().chain(probes()) {
             let text = explain(&word).unwrap();
-            let fields = fields(&word).unwrap();
+            let fields = fields(&word).unwrap_or_default();
             assert!(fields.iter().all(|field| text.contains(&format!("\n  {field}: "))), "{text}");
             let long: Vec<_> = text.lines().filter(|line| line.starts_with("   ")).collect();
             assert!(long.iter().all(|line| line.chars().count() <= WIDTH), "{long:#?}");
         }
+        let sql = explain("sql").unwrap();
+        assert!(sql.starts_with("sql (a probe)\n") && sql.contains("\n  connect: text; needed\n"), "{sql}");
         assert_eq!(explain("no-such-fault"), None);
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::credentials::Auth;
 use super::decode::Located;
-use super::probing::{Asking, NumberCheck, Question};
+use super::probing::{Asking, NumberCheck, Question, one_line};
 use super::transport::Tls;
 use crate::error::Span;
 use crate::record;
@@ -67,7 +67,7 @@ impl Question for PrometheusProbe {
 
 impl fmt::Display for PrometheusProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let query = self.query.split_whitespace().collect::<Vec<_>>().join(" ");
+        let query = one_line(&self.query);
         write!(f, "prometheus {}: {query} {}", self.url.value, self.value.value)
     }
 }

@@ -15,7 +15,7 @@ choice! {
 }
 
 record! {
-    /// How `https://` URLs are spoken to.
+    /// How TLS is spoken.
     pub struct Tls ("tls") {
         /// File with the PEM certificates of the authorities to trust, instead of the system's.
         pub ca: Option<Located<String>>,
@@ -46,6 +46,16 @@ record! {
         pub max: Option<Located<u32>>,
         /// Close a connection after so many requests; 1 opens a fresh one for each.
         pub requests: Option<Located<u32>>,
+    }
+}
+
+impl Http {
+    /// Its name within TLS (RFC 7301).
+    pub const fn alpn(self) -> &'static str {
+        match self {
+            Self::H1 => "http/1.1",
+            Self::H2 => "h2",
+        }
     }
 }
 

@@ -184,33 +184,47 @@ async fn a_slow_daemon_costs_time_and_nothing_else() {
     assert_eq!(proxy.place.ledgers(), 0);
 }
 
+/// Calls that go wrong, and a fault that makes them.
+const CALLS: [(&str, &str); 9] = [
+    ("/containers/json", PAUSE),
+    ("/info", PAUSE),
+    ("/events", PAUSE),
+    ("/pause", PAUSE),
+    ("/unpause", PAUSE),
+    ("/volumes", PAUSE),
+    ("/containers/create", "latency: { on: one, delay: 10ms }"),
+    ("/attach", "latency: { on: one, delay: 10ms }"),
+    ("/start", "latency: { on: one, delay: 10ms }"),
+];
+
+/// Lets each call of a run against `target` go wrong in this way.
+fn each_call_goes_wrong(target: &Target, way: Way) {
+    let before = target.everything();
+    for (what, fault) in CALLS {
+        let proxy = Proxy::start(&[rule(what, way, 1)]);
+        let begun = Instant::now();
+        let output = proxy.run(&target.experiment(fault, 1, ""));
+        let case = format!("{way:?} of {what}: {}", text(&output));
+        assert!(matches!(output.status.code(), Some(0 | 1 | 3 | 5)), "{:?}: {case}", output.status);
+        assert!(begun.elapsed() < Duration::from_secs(60), "{case}");
+        assert!(!text(&output).contains('\u{1b}'), "{case}");
+        assert_eq!(target.everything(), before, "{case}");
+        assert_eq!(proxy.place.ledgers(), 0, "{case}");
+    }
+}
+
 #[tokio::test]
 async fn whatever_call_goes_wrong_the_target_is_healed() {
-    let target = Target::start("wrong-daemon", &[]).await;
-    let before = target.everything();
-    for (what, fault) in [
-        ("/containers/json", PAUSE),
-        ("/info", PAUSE),
-        ("/events", PAUSE),
-        ("/pause", PAUSE),
-        ("/unpause", PAUSE),
-        ("/volumes", PAUSE),
-        ("/containers/create", "latency: { on: one, delay: 10ms }"),
-        ("/attach", "latency: { on: one, delay: 10ms }"),
-        ("/start", "latency: { on: one, delay: 10ms }"),
-    ] {
-        for way in [Way::Refuse, Way::Nonsense, Way::HangUpBefore, Way::HangUpAfter] {
-            let proxy = Proxy::start(&[rule(what, way, 1)]);
-            let begun = Instant::now();
-            let output = proxy.run(&target.experiment(fault, 1, ""));
-            let case = format!("{way:?} of {what}: {}", text(&output));
-            assert!(matches!(output.status.code(), Some(0 | 1 | 3 | 5)), "{:?}: {case}", output.status);
-            assert!(begun.elapsed() < Duration::from_secs(60), "{case}");
-            assert!(!text(&output).contains('\u{1b}'), "{case}");
-            assert_eq!(target.everything(), before, "{case}");
-            assert_eq!(proxy.place.ledgers(), 0, "{case}");
-        }
+    let mut cases = Vec::new();
+    for way in [Way::Refuse, Way::Nonsense, Way::HangUpBefore, Way::HangUpAfter] {
+        cases.push((Target::start(&format!("wrong-daemon-{}", cases.len()), &[]).await, way));
     }
+    // Side by side, each with a target of its own: runs wait for most of their time.
+    std::thread::scope(|scope| {
+        for (target, way) in &cases {
+            scope.spawn(|| each_call_goes_wrong(target, *way));
+        }
+    });
 }
 
 #[tokio::test]

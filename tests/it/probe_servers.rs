@@ -14,7 +14,7 @@ use chaos::spec::Probe;
 use jiff::Timestamp;
 
 /// Nobody, who servers run as where the tests run as root.
-const NOBODY: u32 = 65_534;
+pub const NOBODY: u32 = 65_534;
 
 /// A server that is ended with the test, and its folder.
 pub struct Server {
@@ -58,7 +58,7 @@ impl Drop for Server {
     }
 }
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     // SAFETY: asks for a number and changes nothing.
     unsafe { libc::geteuid() == 0 }
 }
@@ -80,7 +80,7 @@ fn unprivileged(program: &str) -> Command {
 }
 
 /// A folder with a certificate for 127.0.0.1: `ca.pem`, `cert.pem` and `key.pem`.
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
     for (name, text) in [
@@ -97,7 +97,7 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -107,7 +107,7 @@ async fn ask(probe: &str) -> Answer {
 }
 
 /// Asks, and compares what is answered.
-async fn check(probe: &str, expected: Option<bool>, words: &str) {
+pub async fn check(probe: &str, expected: Option<bool>, words: &str) {
     let answer = ask(probe).await;
     assert_eq!(answer.ok, expected, "{probe}: {}", answer.detail);
     assert!(answer.detail.contains(words), "{probe}: {}", answer.detail);

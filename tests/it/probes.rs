@@ -182,7 +182,7 @@ phases:
 }
 
 /// What a run left behind, all of it together.
-fn everything(place: &Place) -> String {
+pub fn everything(place: &Place) -> String {
     let files = std::fs::read_dir(place.out()).unwrap().map(|entry| entry.unwrap().path());
     files.map(|file| String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned()).collect()
 }

@@ -10,6 +10,8 @@ mod docker;
 mod exec;
 mod http;
 mod logs;
+mod redis;
+mod sql;
 mod tcp;
 mod wanted;
 
@@ -18,6 +20,8 @@ pub use docker::{ContainerStatus, DockerProbe, HealthStatus};
 pub use exec::ExecProbe;
 pub use http::HttpProbe;
 pub use logs::LogsProbe;
+pub use redis::RedisProbe;
+pub use sql::SqlProbe;
 pub use tcp::TcpProbe;
 pub use wanted::{NumberCheck, Wanted};
 
@@ -44,6 +48,10 @@ tagged! {
         Logs(LogsProbe) = "logs",
         /// What a Prometheus server says.
         Prometheus(Box<PrometheusProbe>) = "prometheus",
+        /// What a PostgreSQL server says.
+        Sql(Box<SqlProbe>) = "sql",
+        /// What a Redis server says.
+        Redis(Box<RedisProbe>) = "redis",
     }
 }
 
@@ -80,6 +88,8 @@ impl Probe {
             Self::Docker(probe) => probe,
             Self::Logs(probe) => probe,
             Self::Prometheus(probe) => &**probe,
+            Self::Sql(probe) => &**probe,
+            Self::Redis(probe) => &**probe,
         }
     }
 
@@ -91,6 +101,8 @@ impl Probe {
             Self::Docker(probe) => probe,
             Self::Logs(probe) => probe,
             Self::Prometheus(probe) => &mut **probe,
+            Self::Sql(probe) => &mut **probe,
+            Self::Redis(probe) => &mut **probe,
         }
     }
 
@@ -123,6 +135,11 @@ impl Probe {
     pub fn files_mut(&mut self) -> Vec<&mut Located<String>> {
         self.question_mut().files_mut()
     }
+}
+
+/// A query on one line, however it was written.
+pub(super) fn one_line(query: &str) -> String {
+    query.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// What is asked, on one line and without secrets.

@@ -142,6 +142,16 @@ fn says_what_is_wrong_with_a_probe() {
         named("prometheus: { url: 'http://127.0.0.1:9090', query: up, value: == 1, auth: { bearer: '' } }"),
     ];
     check_refused("probes", &texts);
+    let databases = [
+        named("sql: { connect: 'db:5432', query: delete from orders, value: '/(/' }"),
+        named("sql: { connect: 'postgres://me:hunter2@db/shop', query: select 1 }"),
+        named("sql: { connect: 'postgres://me@db/shop?sslmode=require', value: == 1, tls: { cert: a.pem } }"),
+        named("sql: { connect: 'postgres://me@stor.lab/shop', password: '', query: ' ', value: == 1 }"),
+        named("redis: { connect: 'redis://cache/first', command: [GETDEL, stock], value: == 3 }"),
+        named("redis: { connect: 'redis://cache', command: [CLUSTER, FAILOVER], tls: { insecure: true } }"),
+        named("redis: { connect: 'redis://gateway.lab:6379', command: [], value: PONG }"),
+    ];
+    check_refused("databases", &databases);
 }
 
 #[test]
