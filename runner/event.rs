@@ -17,6 +17,7 @@ use crate::fault::found::Cgroup;
 use crate::fault::reach::Reach;
 use crate::load::record::Stats;
 use crate::plan::Plan;
+use crate::slo::Tally;
 use crate::slo::search::End;
 use crate::spec::{Moment, OnRestart};
 use crate::units::Rate;
@@ -229,6 +230,21 @@ pub enum Event {
         /// How often it was asked until this answer.
         #[serde(default = "once")]
         attempts: u32,
+    },
+    /// What an SLO measures beside the load came to in a stretch of time, or could not be known.
+    Indicator {
+        /// The SLO's name.
+        slo: String,
+        /// The stretch's start.
+        from_ns: u64,
+        /// Its end: the instant of the sample.
+        to_ns: u64,
+        /// What was counted; nothing: no data.
+        tally: Option<Tally>,
+        /// What came back, or why nothing did, in a few words.
+        detail: String,
+        /// True if it was found out at the run's end, of a stretch that was not known before.
+        late: bool,
     },
     /// A guard fired.
     Guard {

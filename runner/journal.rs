@@ -38,7 +38,7 @@ const MAX_BYTES: u64 = 4 << 30;
 const KEEP_BUFFER_BYTES: usize = 1 << 20;
 
 /// Every kind of event this version knows, by the word in the `event` field.
-const KINDS: [&str; 29] = [
+const KINDS: [&str; 30] = [
     "started",
     "recovered",
     "lab",
@@ -59,6 +59,7 @@ const KINDS: [&str; 29] = [
     "tick",
     "steady",
     "probe",
+    "indicator",
     "guard",
     "alert",
     "container",
@@ -163,6 +164,7 @@ const fn urgency(event: &Event) -> Urgency {
         | Event::Tick(_)
         | Event::Steady { .. }
         | Event::Probe { .. }
+        | Event::Indicator { .. }
         | Event::Container { .. }
         | Event::Generator(_) => Urgency::None,
     }

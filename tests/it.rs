@@ -13,6 +13,7 @@ mod it {
     mod hostile_daemon;
     mod http;
     mod impair;
+    mod indicators;
     mod inside;
     mod lab;
     mod layering;

@@ -28,7 +28,7 @@ pub fn experiment(path: &Path, sets: &[String]) -> Result<(Experiment, String)> 
     Ok((experiment, input.all_text()))
 }
 
-/// Finds the files that loads and probes name beside the experiment, in `folder`, and makes their paths usable from
+/// Finds the files that loads, probes and SLOs name beside the experiment, in `folder`, and makes their paths usable from
 /// here; returns those that can't be opened.
 fn files(experiment: &mut Experiment, folder: &Path) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -43,7 +43,8 @@ fn files(experiment: &mut Experiment, folder: &Path) -> Vec<Problem> {
     });
     let named = experiment.probes.0.iter_mut().map(|(_, probe)| probe);
     let probes = steady.chain(guards).chain(named).flat_map(Probe::files_mut);
-    for file in loads.chain(probes) {
+    let slos = experiment.slos.0.iter_mut().flat_map(|(_, slo)| slo.sli.files_mut());
+    for file in loads.chain(probes).chain(slos) {
         let found = folder.join(&file.value);
         match std::fs::File::open(&found) {
             Ok(_) => file.value = found.to_string_lossy().into_owned(),

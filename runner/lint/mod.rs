@@ -130,12 +130,19 @@ phases:
         };
         let (old, implied) = second("status <= 599", "99%");
         let (_, disjoint) = second("status >= 500", "20%");
-        let cases: [(&str, &[(&str, &str)]); 12] = [
+        let cases: [(&str, &[(&str, &str)]); 13] = [
             ("nothing after", &[(after, "")]),
             ("nothing waits", &[("at_most: 20s, until: steady", "for: 20s")]),
             ("all of a service", &[(", pick: 1", "")]),
             ("all of it by share", &[("pick: 1", "pick: 100%")]),
             ("one window", &[("over 5s", "over 15s")]),
+            (
+                "one sample",
+                &[(
+                    old,
+                    "objective: 99.9% }\n  well: { containers: { on: one, every: 15s }, objective: 90% }",
+                )],
+            ),
             ("few requests", &[("500/s", "20/s")]),
             ("few for four nines", &[("99.9%", "99.999%")]),
             ("a chain", &[("objective: 99.9%", "objective: 99.9%, needs: { a: 99.9%, b: 99.9%, c: 99.9% }")]),

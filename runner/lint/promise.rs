@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::spec::expr::{Condition, Term};
-use crate::spec::{Experiment, Slo};
+use crate::spec::{Experiment, LoadSli, Slo};
 use crate::units::Ratio;
 
 /// What needs several things one after the other is no more available than their product.
@@ -24,36 +24,42 @@ pub(super) fn ceilings(experiment: &Experiment, findings: &mut Findings) {
 }
 
 /// Two SLOs of one load that can't both be met, or of which one says nothing new.
-pub(super) fn pairs(experiment: &Experiment, findings: &mut Findings) {
-    let slos: Vec<_> = experiment.slos.iter().collect();
-    for (at, (one_name, one)) in slos.iter().enumerate() {
-        for (other_name, other) in &slos[at + 1..] {
-            if one.load.value != other.load.value {
-                continue;
-            }
-            pair((one_name, one), (other_name, other), findings);
+pub(super) fn pairs<'e>(experiment: &'e Experiment, findings: &mut Findings) {
+    let of_load = |(name, slo): (_, &'e Slo)| slo.sli.load().map(|sli| Promise { name, slo, sli });
+    let promises: Vec<Promise<'_>> = experiment.slos.iter().filter_map(of_load).collect();
+    for (at, one) in promises.iter().enumerate() {
+        for other in promises[at + 1..].iter().filter(|other| one.sli.load.value == other.sli.load.value) {
+            pair(one, other, findings);
         }
     }
 }
 
-fn pair((one_name, one): (&str, &Slo), (other_name, other): (&str, &Slo), findings: &mut Findings) {
-    let (a, b) = (Good::of(&one.good), Good::of(&other.good));
-    let (promised, also) = (one.objective.get(), other.objective.get());
+/// An SLO of a load.
+struct Promise<'e> {
+    name: &'e str,
+    slo: &'e Slo,
+    sli: &'e LoadSli,
+}
+
+fn pair(one: &Promise<'_>, other: &Promise<'_>, findings: &mut Findings) {
+    let (one_name, other_name) = (one.name, other.name);
+    let (a, b) = (Good::of(&one.sli.good), Good::of(&other.sli.good));
+    let (promised, also) = (one.slo.objective.get(), other.slo.objective.get());
     if a.excludes(&b) && promised + also > 1.0 {
         let message = format!(
             "`{one_name}` and `{other_name}` contradict each other: no request is good for both, and together they want {}",
             Ratio::new(promised + also)
         );
-        return findings.add(other.good.span, message, "change one of the conditions");
+        return findings.add(other.sli.good.span, message, "change one of the conditions");
     }
     let implied = |inner: &Good, outer: &Good, much: f64, less: f64| inner.is_within(outer) && much >= less;
     let hint = "leave it out, or make it stricter";
     if implied(&a, &b, promised, also) {
         let message = format!("`{other_name}` says nothing new: it is met whenever `{one_name}` is");
-        findings.add(other.good.span, message, hint);
+        findings.add(other.sli.good.span, message, hint);
     } else if implied(&b, &a, also, promised) {
         let message = format!("`{one_name}` says nothing new: it is met whenever `{other_name}` is");
-        findings.add(one.good.span, message, hint);
+        findings.add(one.sli.good.span, message, hint);
     }
 }
 

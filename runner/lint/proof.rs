@@ -1,6 +1,7 @@
 //! Can what is measured prove what is claimed?
 
 use super::Findings;
+use crate::error::Span;
 use crate::slo::bad_ratio_excluded_by;
 use crate::spec::{Experiment, Shape, Steady};
 use crate::units::{Duration, Rate};
@@ -36,6 +37,28 @@ pub(super) fn short_phases(experiment: &Experiment, findings: &mut Findings) {
             );
             findings.add(check.span, message, hint);
         }
+        rarely_sampled((name, longest), experiment, findings);
+    }
+}
+
+/// What is measured beside the load must be looked at while something is broken.
+fn rarely_sampled((phase, longest): (&str, Duration), experiment: &Experiment, findings: &mut Findings) {
+    for (name, slo) in experiment.slos.iter() {
+        let every = slo.sli.every().filter(|every| every.as_ns() * WINDOWS_LEAST > longest.as_ns());
+        let Some(every) = every else { continue };
+        let message = format!(
+            "phase `{phase}` lasts {longest}, hardly longer than what `{name}` is sampled by ({})",
+            every.value
+        );
+        let hint = format!(
+            "let it last {} or longer, or shorten `every`",
+            Duration::from_ns(every.as_ns() * WINDOWS_LEAST)
+        );
+        findings.add(
+            if every.span == Span::default() { slo.objective.span } else { every.span },
+            message,
+            hint,
+        );
     }
 }
 
@@ -44,7 +67,8 @@ pub(super) fn too_few(experiment: &Experiment, findings: &mut Findings) {
     let lasts = experiment.phases.iter().fold(Duration::ZERO, |sum, (_, phase)| sum + phase.longest());
     // Time slices are counted, not requests.
     for (name, slo) in experiment.slos.iter().filter(|(_, slo)| slo.slices.is_none()) {
-        let rate = experiment.load.get(&slo.load).and_then(|load| load.rate.as_ref());
+        let load = slo.load().and_then(|load| experiment.load.get(load));
+        let rate = load.and_then(|load| load.rate.as_ref());
         // Of users who wait nobody knows how many requests there will be.
         let Some(peak) = rate.and_then(|rate: &crate::spec::Located<Shape>| rate.peak()).map(Rate::as_per_s)
         else {

@@ -379,8 +379,9 @@ impl<'e> Builder<'e> {
             self.experiment
                 .slos
                 .iter()
-                .filter(|(_, slo)| slo.load.value == load)
-                .map(|(name, slo)| (name.to_owned(), slo.good.value.clone()))
+                .filter_map(|(name, slo)| Some((name, slo.sli.load()?)))
+                .filter(|(_, sli)| sli.load.value == load)
+                .map(|(name, sli)| (name.to_owned(), sli.good.value.clone()))
                 .collect()
         };
         let searched = |load: &str| {

@@ -36,6 +36,11 @@ impl fmt::Display for Plan {
                 format!("{}: {}, {} kinds of request", load.name, model(load), load.load.requests.len())
             }),
         )?;
+        section(
+            f,
+            "slos",
+            self.slos.iter().map(|(name, slo)| format!("{name}: {}, {}", slo.objective.value, slo.sli)),
+        )?;
         section(f, "steady state", self.steady_state.iter().map(ToString::to_string))?;
         section(f, "probes", self.probes.iter().map(|(name, probe)| probe_text(name, probe)))?;
         writeln!(f, "\nphases")?;

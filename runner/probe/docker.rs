@@ -3,7 +3,7 @@
 use super::{Asked, Asker, Reply, all, number};
 use crate::docker::Docker;
 use crate::event::ContainerState;
-use crate::spec::DockerProbe;
+use crate::spec::{ContainerStatus, DockerProbe, HealthStatus};
 
 /// Looks at every container. A daemon that does not answer is no data; a container that is gone does not run.
 pub(super) async fn ask(probe: &DockerProbe, asker: &Asker) -> Reply {
@@ -33,6 +33,30 @@ async fn look(probe: &DockerProbe, asker: &Asker, docker: &Docker, one: &Asked) 
         Ok((None, _)) => Reply::No(format!("{} is gone", one.name)),
         Err(error) => Reply::Unknown(error.chain()),
     }
+}
+
+/// How a target's containers are: nothing of one that runs and is healthy by its health check if it has one, else what
+/// it is.
+pub(super) async fn wellness(target: &str, asker: &Asker) -> Result<Vec<(String, Option<String>)>, String> {
+    let (docker, containers) = asker.containers(target).map_err(|reply| match reply {
+        Reply::Yes(why) | Reply::No(why) | Reply::Unknown(why) => why,
+    })?;
+    let each = containers.iter().map(async |one| {
+        let (state, health) =
+            futures_util::future::try_join(docker.state(&one.id), docker.health(&one.id)).await?;
+        let status = state.map_or_else(|| "gone".to_owned(), |state| state.status);
+        Ok((one.name.clone(), ailment(&status, health.as_deref())))
+    });
+    let looked: Result<_, crate::error::Error> = futures_util::future::try_join_all(each).await;
+    looked.map_err(|error| error.chain())
+}
+
+/// What keeps a container from being well; nothing if it is.
+fn ailment(status: &str, health: Option<&str>) -> Option<String> {
+    if status != ContainerStatus::Running.word() {
+        return Some(status.to_owned());
+    }
+    health.filter(|health| *health != HealthStatus::Healthy.word()).map(str::to_owned)
 }
 
 /// Everything that is asked of one container; `before`: how often it had been restarted when the run began.
@@ -79,6 +103,21 @@ mod tests {
         let probe: Probe = crate::spec::fragment(&format!("{{ docker: {{ on: api, {asked} }} }}")).unwrap();
         let Probe::Docker(probe) = probe else { panic!("a docker probe") };
         assert_eq!(&judge(&probe, "api-1", state, health, 2), expected, "{asked}");
+    }
+
+    #[test]
+    fn only_what_runs_and_is_healthy_is_well() {
+        for (status, health, expected) in [
+            ("running", None, None),
+            ("running", Some("healthy"), None),
+            ("running", Some("starting"), Some("starting")),
+            ("running", Some("unhealthy"), Some("unhealthy")),
+            ("paused", Some("healthy"), Some("paused")),
+            ("exited", None, Some("exited")),
+            ("gone", None, Some("gone")),
+        ] {
+            assert_eq!(ailment(status, health).as_deref(), expected, "{status} {health:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod http;
 mod logs;
 mod prometheus;
 mod tcp;
-mod web;
+pub mod web;
 
 use std::collections::BTreeMap;
 
@@ -123,6 +123,17 @@ impl Asker {
         }
     }
 
+    /// Where hosts of a lab are found.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// How a target's containers are, each by its name: nothing if it runs and is healthy, else what it is; the error
+    /// says why nobody knows.
+    pub async fn wellness(&self, target: &str) -> Result<Vec<(String, Option<String>)>, String> {
+        docker::wellness(target, self).await
+    }
+
     async fn once(&self, probe: &Probe, since: Timestamp) -> Reply {
         match probe {
             Probe::Http(probe) => http::ask(probe, self).await,
@@ -194,7 +205,7 @@ fn text(name: &str, value: &str, wanted: &Wanted) -> Reply {
 }
 
 /// What may be saved and printed of what came back.
-fn shown(detail: &str, secrets: &[&str]) -> String {
+pub(crate) fn shown(detail: &str, secrets: &[&str]) -> String {
     let mut text = detail.to_owned();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
         text = text.replace(secret, HIDDEN);

@@ -7,6 +7,7 @@ use super::markup::Page;
 use super::span::Span;
 use super::tables::{NO_DATA, open, tag};
 use super::{Case, exhibits, text};
+use crate::error::Exit;
 use crate::verdict::{Checked, Exhibit, Reason};
 
 /// Why the verdict is not `held`.
@@ -42,7 +43,10 @@ fn what(page: &mut Page, reason: &Reason) {
     match (&reason.value, &reason.threshold) {
         (value, Some(threshold)) => {
             page.raw("<code>").prose(&reason.check).raw("</code> was <strong>");
-            page.text(value.as_deref().unwrap_or(NO_DATA)).raw("</strong>, asked: ").text(threshold);
+            page.text(value.as_deref().unwrap_or(NO_DATA)).raw("</strong>, ");
+            // A guard says what must not be.
+            page.raw(if reason.exit_code == Exit::Aborted.code() { "the limit was " } else { "asked: " });
+            page.text(threshold);
         }
         // Nothing was compared: it is said in words.
         (Some(value), None) => {

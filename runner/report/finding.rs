@@ -59,6 +59,8 @@ impl Finding<'_> {
     pub fn outcome(&self) -> String {
         let value = self.value.unwrap_or("no data");
         match self.threshold {
+            // A guard says what must not be.
+            Some(threshold) if self.word == "aborted" => format!("{value}, the limit was {threshold}"),
             Some(threshold) => format!("{value}, wanted {threshold}"),
             None if self.value.is_some() => value.to_owned(),
             None => String::new(),

@@ -73,7 +73,11 @@ fn row(page: &mut Page, case: &Case<'_>, slo: &SloReport) {
     let or_none = |value: Option<String>| value.unwrap_or_else(|| NO_DATA.into());
     page.raw("<tr><td>");
     tag(page, slo.held, "held", "broken");
-    page.element("</td><th scope=\"row\">", &slo.name, "</th>");
+    page.element("</td><th scope=\"row\">", &slo.name, "");
+    if !slo.measures.is_empty() {
+        page.element("<div class=\"measures\">", &slo.measures, "</div>");
+    }
+    page.raw("</th>");
     page.element("<td class=\"n\">", &Ratio::new(slo.objective).to_string(), "</td>");
     page.element("<td class=\"n\">", &or_none(slo.good_ratio.map(text::ratio)), "</td>");
     page.element("<td class=\"n\">", &or_none(slo.burn_rate.map(|burn| format!("{burn:.2}"))), "</td>");

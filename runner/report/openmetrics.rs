@@ -149,7 +149,7 @@ fn latencies(judgement: &Judgement, page: &mut Exposition) {
 
 fn slos(judgement: &Judgement, page: &mut Exposition) {
     type Figure = fn(&crate::verdict::SloReport) -> Option<f64>;
-    let families: [(&str, &str, Figure); 6] = [
+    let families: [(&str, &str, Figure); 7] = [
         ("chaos_slo_objective_ratio", "The share that must be good.", |slo| Some(slo.objective)),
         ("chaos_slo_good_ratio", "The share that was good, over the whole run.", |slo| slo.good_ratio),
         ("chaos_slo_burn_rate", "Bad ratio over allowed bad ratio, over the whole run.", |slo| slo.burn_rate),
@@ -164,6 +164,7 @@ fn slos(judgement: &Judgement, page: &mut Exposition) {
             |slo| slo.budget_spent_by_time_ratio,
         ),
         ("chaos_slo_violation_seconds", "How long it was broken.", |slo| slo.violation_s),
+        ("chaos_slo_unknown_seconds", "How long nobody knows what it was.", |slo| Some(slo.unknown_s)),
     ];
     for (name, about, figure) in families {
         let unit = ["ratio", "seconds"].into_iter().find(|unit| name.ends_with(unit)).unwrap_or_default();

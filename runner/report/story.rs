@@ -141,6 +141,13 @@ fn words(plan: &Plan, event: &Event) -> (Level, String) {
             Some(false) => (Warning, format!("{probe} did not answer as expected: {detail}")),
             None => (Warning, format!("{probe} could not be asked: {detail}")),
         },
+        Event::Indicator { slo, tally: Some(tally), detail, .. } => {
+            let level = if tally.bad() > 0.0 { Info } else { Debug };
+            (level, format!("the indicator of {slo}: {detail}"))
+        }
+        Event::Indicator { slo, tally: None, detail, .. } => {
+            (Warning, format!("the indicator of {slo} is not known: {detail}"))
+        }
         Event::Guard { check } => (Error, format!("the guard {} fired: {}", check.check, value(check))),
         Event::Alert { slo, alert, firing, burn, .. } => {
             let turned = if *firing { "began to fire" } else { "ceased to fire" };
@@ -211,6 +218,7 @@ fn at_ns(entry: &Entry) -> u64 {
         | Event::Applied { at_ns, .. }
         | Event::Undone { at_ns, .. }
         | Event::Rate { at_ns, .. }
+        | Event::Indicator { to_ns: at_ns, .. }
         | Event::Alert { at_ns, .. } => *at_ns,
         Event::Load { from_ns, .. } => *from_ns,
         Event::Steady { why: SteadyWhy::Changed | SteadyWhy::Until, since_ns, .. } => *since_ns,
@@ -254,6 +262,7 @@ const fn kind(event: &Event) -> &'static str {
         Event::Tick(_) => "tick",
         Event::Steady { .. } => "steady",
         Event::Probe { .. } => "probe",
+        Event::Indicator { .. } => "indicator",
         Event::Guard { .. } => "guard",
         Event::Alert { .. } => "alert",
         Event::Container { .. } => "container",

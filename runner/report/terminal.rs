@@ -228,6 +228,7 @@ fn check_row(finding: &Finding<'_>, ink: Ink) -> String {
         Ending::Held => ("ok", Paint::Good),
         Ending::Broken => ("FAIL", Paint::Bad),
         Ending::Untold if finding.value.is_none() && finding.threshold.is_some() => ("?", Paint::Doubt),
+        Ending::Untold if finding.word == "aborted" => ("ABORT", Paint::Doubt),
         Ending::Untold => ("ERROR", Paint::Doubt),
     };
     let or_none = if finding.threshold.is_some() { "no data" } else { "" };
@@ -340,11 +341,11 @@ fn timings(judgement: &Judgement, ink: Ink) -> Vec<String> {
     let timings = judgement.timings;
     let mut took = Vec::new();
     for (what, value) in [
-        ("breach after", timings.time_to_breach_s),
-        ("detected after", timings.time_to_detect_s),
-        ("aborted after", timings.time_to_abort_s),
-        ("healed in", timings.time_to_heal_s),
-        ("steady after", timings.time_to_steady_s),
+        ("breach", timings.time_to_breach_s),
+        ("detect", timings.time_to_detect_s),
+        ("abort", timings.time_to_abort_s),
+        ("heal", timings.time_to_heal_s),
+        ("steady", timings.time_to_steady_s),
     ] {
         took.extend(value.map(|value| format!("{what} {}", seconds(value))));
     }
@@ -358,8 +359,9 @@ fn timings(judgement: &Judgement, ink: Ink) -> Vec<String> {
     }
     let worst = judgement.slos.iter().filter_map(|slo| slo.budget_spent_ratio).max_by(f64::total_cmp);
     cost.extend(worst.map(|worst| format!("budget spent {}, by events", text::budget(worst))));
-    let rows = [took, cost].into_iter().filter(|parts| !parts.is_empty());
-    rows.map(|parts| paint(&line(&parts.join(" · ")), Paint::Faint, ink)).collect()
+    let took = (!took.is_empty()).then(|| format!("time to {}", took.join(", ")));
+    let cost = (!cost.is_empty()).then(|| cost.join(" · "));
+    took.into_iter().chain(cost).map(|row| paint(&line(&row), Paint::Faint, ink)).collect()
 }
 
 fn files(case: &Case<'_>, ink: Ink) -> Vec<String> {

@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::happening::{HAPPENINGS, Happening, forward_signals};
 use super::live::load_event;
 use super::opening::runner_facts;
+use super::recent::Recent;
 use super::spool::Spool;
 use super::watch::Watch;
 use crate::clock::Clock;
@@ -186,7 +187,7 @@ async fn until_over(
                 if now_ns >= shown_ns + NS_PER_S {
                     shown_ns = now_ns;
                     notes.intervals(generator.drain())?;
-                    notes.note(Event::Tick(Watch { plan, generator: Some(generator) }.tick(Vec::new())))?;
+                    notes.note(Event::Tick(Watch { plan, generator: Some(generator), recent: &Recent::of(plan) }.tick(Vec::new())))?;
                 }
             }
             () = tokio::time::sleep(left) => return Ok(Over::At(ends_ns)),

@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 
 use super::lapse::ContainerNews;
 use super::probing::Sample;
+use super::sampling::Sampled;
 use crate::error::{Error, Result};
 use crate::inject::News;
 
@@ -22,6 +23,8 @@ pub(super) enum Happening {
     Container(ContainerNews),
     /// A probe was answered.
     Probe(Sample),
+    /// An indicator beside the load was sampled.
+    Sampled(Sampled),
 }
 
 /// Tells of the signals by which users ask to stop.

@@ -18,6 +18,8 @@ use super::happening::Happening;
 use super::lapse::Lapses;
 use super::paths::Before;
 use super::probing::{Asked, Probing};
+use super::recent::Recent;
+use super::sampling::Sampling;
 use super::scribe::Scribe;
 use super::seek::Seek;
 use super::spending::Spending;
@@ -76,6 +78,9 @@ pub(super) struct Live<'r> {
     pub looked_at: BTreeSet<u32>,
     pub probes: ProbeAnswers,
     pub probing: Probing<'r>,
+    pub sampling: Sampling,
+    /// What indicators beside the load came to of late.
+    pub recent: Recent,
     /// Guards beside the load.
     pub vitals: Vitals<'r>,
     pub spending: Spending<'r>,
@@ -106,7 +111,7 @@ impl<'r> Live<'r> {
         scribe: &'r mut Scribe,
         books: Books,
         injector: Arc<Injector>,
-        probing: Probing<'r>,
+        (probing, sampling): (Probing<'r>, Sampling),
         happenings: mpsc::Receiver<Happening>,
     ) -> Self {
         let mut ticker = interval(LOOK_EVERY);
@@ -115,6 +120,8 @@ impl<'r> Live<'r> {
         Self {
             plan,
             probing,
+            sampling,
+            recent: Recent::of(plan),
             scribe,
             books,
             injector,
@@ -172,6 +179,7 @@ impl<'r> Live<'r> {
         self.cut(at_ns);
         self.scribe.note(Event::Phase { name: None, at_ns })?;
         self.probing.phase(None, at_ns);
+        self.end_sampling(at_ns).await?;
         if stop.is_none() {
             self.ask_at(Moment::After).await?;
         }
@@ -303,6 +311,7 @@ impl<'r> Live<'r> {
             }
             Happening::Container(news) => return self.container(news),
             Happening::Probe(sample) => self.probed(sample)?,
+            Happening::Sampled(sampled) => self.sampled(sampled)?,
         }
         Ok(false)
     }

@@ -16,6 +16,8 @@ mod live;
 mod opening;
 mod paths;
 mod probing;
+mod recent;
+mod sampling;
 mod scribe;
 mod seek;
 mod sight;

@@ -82,12 +82,14 @@ fn unnamed(plan: &Plan) -> impl Iterator<Item = &Probe> {
     unnamed_probes(&plan.steady_state, &plan.abort)
 }
 
-/// The targets that probes are about; may repeat.
+/// The targets that probes and SLOs are about; may repeat.
 fn targets(plan: &Plan) -> impl Iterator<Item = &str> {
-    all(plan).filter_map(|probe| probe.target()).map(|target| target.value.as_str())
+    let probes = all(plan).filter_map(|probe| probe.target());
+    let slos = plan.slos.iter().filter_map(|(_, slo)| slo.sli.target());
+    probes.chain(slos).map(|target| target.value.as_str())
 }
 
-/// The containers that probes are about; may repeat.
+/// The containers that probes and SLOs are about; may repeat.
 pub(super) fn watched(plan: &Plan) -> impl Iterator<Item = &str> {
     targets(plan).filter_map(|target| plan.targets.get(target)).flatten().map(String::as_str)
 }
@@ -101,7 +103,7 @@ pub(super) fn refuse_on_host(plan: &Plan) -> Result<()> {
     }
 }
 
-/// Who asks the probes of a plan: `ahead_ns` is how far the daemon's clock is ahead of ours.
+/// Who asks the probes and indicators of a plan: `ahead_ns` is how far the daemon's clock is ahead of ours.
 pub(super) async fn asker(
     plan: &Plan,
     docker: &Docker,
@@ -122,11 +124,15 @@ pub(super) async fn asker(
 
 impl<'p> Probing<'p> {
     /// Begins to ask what is asked all along.
-    pub fn start(plan: &'p Plan, asker: Asker, clock: Clock, happenings: mpsc::Sender<Happening>) -> Self {
+    pub fn start(
+        plan: &'p Plan,
+        asker: Arc<Asker>,
+        clock: Clock,
+        happenings: mpsc::Sender<Happening>,
+    ) -> Self {
         let began = Timestamp::now();
         let (now, _) = watch::channel(Now { phase: None, since: began });
-        let mut probing =
-            Self { plan, asker: Arc::new(asker), clock, happenings, now, began, tasks: Vec::new() };
+        let mut probing = Self { plan, asker, clock, happenings, now, began, tasks: Vec::new() };
         // One that is both in the steady state and a guard is asked once.
         let mut told = BTreeSet::new();
         for probe in unnamed(plan) {

@@ -5,7 +5,6 @@ use super::watch::Watch;
 use crate::error::Result;
 use crate::event::{Event, SteadyWhy};
 use crate::load::{Generator, Interval};
-use crate::slo::burn::Turned;
 use crate::units::{Duration, NS_PER_S};
 
 /// How often people are shown figures.
@@ -32,19 +31,19 @@ impl Live<'_> {
                 self.scribe.note(event)?;
             }
         }
-        let watch = Watch { plan: self.plan, generator: self.generator.as_ref() };
-        let mut guards = watch.guards(now_ns);
+        let mut guards = self.watch().guards(now_ns);
         guards.extend(self.vitals.guards());
         guards.extend(self.spending.exceeded(now_ns));
         let fired: Vec<_> = guards.iter().filter(|guard| guard.holds == Some(true)).cloned().collect();
         if now_ns >= self.last_tick_ns + TICK_EVERY_NS {
             self.last_tick_ns = now_ns;
-            self.scribe.note(Event::Tick(watch.tick(guards)))?;
+            let tick = self.watch().tick(guards);
+            self.scribe.note(Event::Tick(tick))?;
         }
         if self.healing {
             return Ok(false);
         }
-        let steady = watch.steady(now_ns, self.since_ns(), &self.probes);
+        let steady = self.watch().steady(now_ns, self.since_ns(), &self.probes);
         // A search goes beyond the steady state on purpose.
         if self.seek.is_none() {
             self.steady_looked(steady.holds, now_ns)?;
@@ -55,15 +54,16 @@ impl Live<'_> {
         Ok(!fired.is_empty())
     }
 
+    fn watch(&self) -> Watch<'_> {
+        Watch { plan: self.plan, generator: self.generator.as_ref(), recent: &self.recent }
+    }
+
     /// Notes the alerts on burn rates that an interval turned.
     fn watch_alerts(&mut self, interval: &Interval) -> Result<()> {
         let Interval { load, from_ns, to_ns, stats } = interval;
         let good = |slo: &str| stats.slo_good.get(slo).copied().unwrap_or_default();
-        for turned in self.alerts.take(load, (*from_ns, *to_ns), stats.boxes.known(), good) {
-            let Turned { slo, alert, firing, at_ns, burn, short } = turned;
-            self.scribe.note(Event::Alert { slo, alert, firing, at_ns, burn, short })?;
-        }
-        Ok(())
+        let turned = self.alerts.take(load, (*from_ns, *to_ns), stats.boxes.known(), good);
+        self.note_turned(turned)
     }
 
     /// Follows the steady state, and notes when it changes after the baseline.
@@ -95,7 +95,7 @@ impl Live<'_> {
 
     pub fn note_steady(&mut self, why: SteadyWhy) -> Result<Option<bool>> {
         let now_ns = self.scribe.now_ns();
-        let watch = Watch { plan: self.plan, generator: self.generator.as_ref() };
+        let watch = self.watch();
         let steady = watch.steady(now_ns, self.since_ns(), &self.probes);
         let since_ns =
             self.steady.filter(|(holds, _)| *holds == steady.holds).map_or(now_ns, |(_, since)| since);

@@ -1,6 +1,6 @@
 //! What a run has spent of its `limits`: requests, and the error budgets of its SLOs.
 //!
-//! Counted from the load's finished intervals, so up to two seconds behind. What is spent is compared with the
+//! Counted from the load's finished intervals and the samples of what is measured beside it, so some seconds behind. What is spent is compared with the
 //! limit at every look; beyond it, the run is stopped like by a guard.
 
 use std::collections::BTreeMap;
@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 use crate::event::Measured;
 use crate::load::Interval;
 use crate::plan::Plan;
-use crate::slo;
+use crate::slo::{self, Tally};
 use crate::units::{Duration, Ratio};
 
 /// The counts so far.
 pub(super) struct Spending<'p> {
     plan: &'p Plan,
     requests: u64,
-    /// Good ones and those whose end is known, by SLO.
-    slos: BTreeMap<&'p str, (u64, u64)>,
+    /// What was counted, by SLO.
+    slos: BTreeMap<&'p str, Tally>,
     from_ns: u64,
 }
 
@@ -30,11 +30,17 @@ impl<'p> Spending<'p> {
         let stats = &interval.stats;
         self.requests += stats.boxes.scheduled();
         self.from_ns = self.from_ns.min(interval.from_ns);
-        for (name, slo) in self.plan.slos.iter().filter(|(_, slo)| slo.load.value == interval.load) {
-            debug_assert!(slo.objective.value.get() <= 1.0, "an objective is a share");
-            let (good, known) = self.slos.entry(name).or_default();
-            *good += stats.slo_good.get(name).copied().unwrap_or_default();
-            *known += stats.boxes.known();
+        for (name, _) in self.plan.slos.iter().filter(|(_, slo)| slo.load() == Some(&interval.load)) {
+            let good = stats.slo_good.get(name).copied().unwrap_or_default();
+            *self.slos.entry(name).or_default() += Tally::of(good, stats.boxes.known());
+        }
+    }
+
+    /// Counts what an SLO beside the load came to between two instants.
+    pub fn take_one(&mut self, slo: &str, (from_ns, _): (u64, u64), tally: Tally) {
+        self.from_ns = self.from_ns.min(from_ns);
+        if let Some((name, _)) = self.plan.slos.iter().find(|(name, _)| *name == slo) {
+            *self.slos.entry(name).or_default() += tally;
         }
     }
 
@@ -64,8 +70,7 @@ impl<'p> Spending<'p> {
 
     /// The share of an SLO's error budget that went, by events: against what a window at this run's rate allows.
     fn budget_spent(&self, slo: &str, objective: Ratio, window: Duration, now_ns: u64) -> Option<f64> {
-        let (good, known) = self.slos.get(slo).copied().filter(|(_, known)| *known > 0)?;
-        let bad_ratio = (known - good.min(known)) as f64 / known as f64;
+        let bad_ratio = 1.0 - self.slos.get(slo)?.share()?;
         let time = Duration::from_ns(now_ns.saturating_sub(self.from_ns));
         Some(slo::budget_spent(slo::burn_rate(bad_ratio, objective.get()), time, window))
     }

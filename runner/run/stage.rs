@@ -11,6 +11,7 @@ use super::books::Books;
 use super::happening::{Happening, forward_news};
 use super::live::Live;
 use super::probing::Probing;
+use super::sampling::Sampling;
 use super::scribe::Scribe;
 use super::vitals::{self, Vitals};
 use super::{events, folder_of, lever, paths, probing};
@@ -45,6 +46,7 @@ struct Ready<'r> {
     injector: Injector,
     generator: Option<Generator>,
     probing: Probing<'r>,
+    sampling: Sampling,
     before: paths::Before,
     vitals: Vitals<'r>,
     /// The debts for what was made ready.
@@ -90,10 +92,17 @@ impl<'r> Stage<'r> {
                 return if error.exit() == Exit::Aborted { Ok(()) } else { Err(error) };
             }
         };
-        let Ready { injector, generator, probing, before, vitals, staged, tasks } = ready;
+        let Ready { injector, generator, probing, sampling, before, vitals, staged, tasks } = ready;
         let injector = Arc::new(injector);
-        let mut live =
-            Live::new(self.plan, self.run, scribe, self.books.clone(), injector, probing, happenings);
+        let mut live = Live::new(
+            self.plan,
+            self.run,
+            scribe,
+            self.books.clone(),
+            injector,
+            (probing, sampling),
+            happenings,
+        );
         live.generator = generator;
         live.before = before;
         live.vitals = vitals;
@@ -122,6 +131,7 @@ impl<'r> Stage<'r> {
         let (ahead_ns, unsure_ns) = self.docker.clock_ahead().await?;
         let endpoints = lab_endpoints(&endpoints)?;
         let asker = probing::asker(self.plan, self.docker, &bound, ahead_ns, endpoints.clone()).await;
+        let asker = Arc::new(asker);
         let broken = self.plan.phases.iter().filter(|phase| !phase.faults.is_empty());
         let longest = broken.map(|phase| phase.longest).max().unwrap_or_default();
         let deadline = plan_limits::deadline(&self.plan.limits, longest);
@@ -145,8 +155,9 @@ impl<'r> Stage<'r> {
         } else {
             Some(Generator::start(&self.plan.loads, &endpoints, self.clock, self.setup).await?)
         };
+        let sampling = Sampling::start(self.plan, &asker, self.clock, sender);
         let probing = Probing::start(self.plan, asker, self.clock, sender.clone());
-        Ok(Ready { injector, generator, probing, before, vitals, staged, tasks: [events, lever] })
+        Ok(Ready { injector, generator, probing, sampling, before, vitals, staged, tasks: [events, lever] })
     }
 
     /// What the agents make ready in their namespaces is owed for, though it changes nothing yet: an agent that is

@@ -5,16 +5,15 @@
 
 use std::collections::BTreeMap;
 
+use super::recent::Recent;
 use crate::event::{Measured, Tick};
 use crate::load::Generator;
 use crate::plan::Plan;
 use crate::slo::{self, Sample};
-use crate::spec::expr::Check;
-use crate::spec::{Guard, Steady};
+use crate::spec::expr::{Check, Metric};
+use crate::spec::{DEFAULT_WINDOW, Guard, Steady};
 use crate::units::Duration;
 
-/// The window of a guard or steady-state check that names none.
-const DEFAULT_WINDOW: Duration = Duration::from_s(10);
 /// The shortest window that says anything, however recently something was healed.
 const SHORTEST_WINDOW: Duration = Duration::from_s(1);
 
@@ -25,6 +24,8 @@ pub(super) type ProbeAnswers = BTreeMap<String, Option<bool>>;
 pub(super) struct Watch<'p> {
     pub plan: &'p Plan,
     pub generator: Option<&'p Generator>,
+    /// What is measured beside the load.
+    pub recent: &'p Recent,
 }
 
 /// What the steady state came to.
@@ -37,8 +38,7 @@ impl Watch<'_> {
     /// Measures a check over its own window, cut to what happened after `since_ns`; nothing where the
     /// window, so cut, is too short to say anything.
     fn measure(&self, check: &Check, now_ns: u64, since_ns: u64) -> Option<Measured> {
-        let generator = self.generator?;
-        let since_ns = since_ns.max(generator.begin_ns());
+        let since_ns = since_ns.max(self.begin_ns());
         let available = Duration::from_ns(now_ns.saturating_sub(since_ns));
         let over = check.over.unwrap_or(DEFAULT_WINDOW).min(available);
         if over < SHORTEST_WINDOW.min(check.over.unwrap_or(DEFAULT_WINDOW)) {
@@ -46,11 +46,21 @@ impl Watch<'_> {
         }
         let slos = &self.plan.slos;
         Some(slo::measure_by(check, slos, |figure| {
-            let window = generator.window(figure.load(slos), over);
+            if let Metric::Slo(name) = &figure.metric
+                && slos.get(name).is_some_and(|slo| slo.load().is_none())
+            {
+                return self.recent.share(name, over, now_ns);
+            }
+            let window = self.generator?.window(figure.load(slos), over);
             let seconds = window.to_ns.saturating_sub(window.from_ns) as f64 / 1e9;
             let sample = Sample { overdue: window.overdue, ..Sample::of(&window.stats, seconds, slos) };
             slo::value_of(&figure.metric, &sample)
         }))
+    }
+
+    /// When what is watched began.
+    fn begin_ns(&self) -> u64 {
+        self.generator.map_or(0, Generator::begin_ns)
     }
 
     /// Every guard with its present value; guards whose window has not filled since the load began are left out.
@@ -64,8 +74,7 @@ impl Watch<'_> {
             })
             .filter(|guard| {
                 let over = guard.over.unwrap_or(DEFAULT_WINDOW);
-                let begin = self.generator.map_or(u64::MAX, Generator::begin_ns);
-                now_ns.saturating_sub(begin) >= over.as_ns()
+                now_ns.saturating_sub(self.begin_ns()) >= over.as_ns()
             })
             .filter_map(|guard| self.measure(&guard.value, now_ns, 0))
             .collect()

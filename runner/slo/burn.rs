@@ -6,20 +6,19 @@
 
 use std::collections::VecDeque;
 
-use super::{burn_rate, largest_burn};
+use super::{Tally, burn_rate, largest_burn};
 use crate::spec::{BurnAlert, Named, Slo};
 use crate::units::Duration;
 
-/// Requests of one stretch of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What was counted in one stretch of time.
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Counted {
     from_ns: u64,
     to_ns: u64,
-    good: u64,
-    known: u64,
+    tally: Tally,
 }
 
-/// What an SLO's load measured, as far back as its longest window.
+/// What an SLO's indicator counted, as far back as its longest window.
 #[derive(Clone, Debug, Default)]
 pub struct Burn {
     /// In the order in which they were told; mostly that of time.
@@ -28,10 +27,10 @@ pub struct Burn {
 }
 
 impl Burn {
-    /// Takes in what ended well, of all whose end is known, of those intended between two instants.
-    pub fn take(&mut self, (from_ns, to_ns): (u64, u64), good: u64, known: u64) {
+    /// Takes in what was counted between two instants.
+    pub fn take(&mut self, (from_ns, to_ns): (u64, u64), tally: Tally) {
         self.begin_ns = Some(self.begin_ns.map_or(from_ns, |begin_ns| begin_ns.min(from_ns)));
-        self.counted.push_back(Counted { from_ns, to_ns, good: good.min(known), known });
+        self.counted.push_back(Counted { from_ns, to_ns, tally });
     }
 
     /// Forgets what lies more than `over` before `at_ns`.
@@ -42,25 +41,30 @@ impl Burn {
         }
     }
 
-    /// The burn rate over the window that ends at `at_ns`; nothing if nothing ended in it. A stretch that the window
-    /// begins inside of counts by its share.
-    pub fn rate(&self, over: Duration, at_ns: u64, objective: f64) -> Option<f64> {
-        let window_ns = over.as_ns() as f64;
+    /// What was counted in the window that ends at `at_ns`. A stretch that the window begins inside of counts by its
+    /// share.
+    pub fn within(&self, over: Duration, at_ns: u64) -> Tally {
         let from_ns = at_ns.saturating_sub(over.as_ns());
-        let (mut bad, mut known) = (0.0, 0.0);
+        let mut sum = Tally::default();
         for one in self.counted.iter().filter(|one| one.to_ns > from_ns && one.from_ns < at_ns) {
             let length_ns = one.to_ns.saturating_sub(one.from_ns).max(1) as f64;
             let inside_ns = one.to_ns.min(at_ns).saturating_sub(one.from_ns.max(from_ns)).max(1) as f64;
-            let share = (inside_ns / length_ns).min(1.0);
-            bad += (one.known - one.good) as f64 * share;
-            known += one.known as f64 * share;
+            sum += one.tally.part((inside_ns / length_ns).min(1.0));
         }
-        if known <= 0.0 {
+        sum
+    }
+
+    /// The burn rate over the window that ends at `at_ns`; nothing if nothing was counted in it.
+    pub fn rate(&self, over: Duration, at_ns: u64, objective: f64) -> Option<f64> {
+        let window_ns = over.as_ns() as f64;
+        let from_ns = at_ns.saturating_sub(over.as_ns());
+        let seen = self.within(over, at_ns);
+        if seen.total <= 0.0 {
             return None;
         }
         let seen_ns = at_ns.saturating_sub(from_ns.max(self.begin_ns?)).max(1) as f64;
-        let all = known * (window_ns / seen_ns).max(1.0);
-        Some(burn_rate(bad / all, objective))
+        let all = seen.total * (window_ns / seen_ns).max(1.0);
+        Some(burn_rate(seen.bad() / all, objective))
     }
 }
 
@@ -90,7 +94,8 @@ pub struct Alerts {
 #[derive(Clone, Debug)]
 struct Watched {
     name: String,
-    load: String,
+    /// Nothing where it is measured on something else.
+    load: Option<String>,
     objective: f64,
     alerts: Vec<(BurnAlert, bool)>,
     burn: Burn,
@@ -103,7 +108,7 @@ impl Alerts {
     pub fn of(slos: &Named<Slo>) -> Self {
         let watched = slos.iter().filter(|(_, slo)| !slo.alerts.is_empty()).map(|(name, slo)| Watched {
             name: name.to_owned(),
-            load: slo.load.value.clone(),
+            load: slo.load().map(str::to_owned),
             objective: slo.objective.value.get(),
             alerts: slo.alerts.iter().map(|alert| (alert.value.clone(), false)).collect(),
             burn: Burn::default(),
@@ -126,19 +131,27 @@ impl Alerts {
         known: u64,
         good: impl Fn(&str) -> u64,
     ) -> Vec<Turned> {
-        let mut turned = Vec::new();
-        for slo in self.slos.iter_mut().filter(|slo| slo.load == load) {
-            slo.burn.take((from_ns, to_ns), good(&slo.name), known);
-            // What is told late is of what was looked at before; it counts from now on.
-            slo.looked_ns = slo.looked_ns.max(to_ns);
-            slo.look(&mut turned);
-        }
-        turned
+        let of_load = self.slos.iter_mut().filter(|slo| slo.load.as_deref() == Some(load));
+        of_load.flat_map(|slo| slo.take((from_ns, to_ns), Tally::of(good(&slo.name), known))).collect()
+    }
+
+    /// Takes in what was counted for one SLO beside the load; gives the alerts that it turned.
+    pub fn take_one(&mut self, slo: &str, span: (u64, u64), tally: Tally) -> Vec<Turned> {
+        let watched = self.slos.iter_mut().filter(|watched| watched.name == slo);
+        watched.flat_map(|watched| watched.take(span, tally)).collect()
     }
 }
 
 impl Watched {
-    fn look(&mut self, turned: &mut Vec<Turned>) {
+    fn take(&mut self, span: (u64, u64), tally: Tally) -> Vec<Turned> {
+        self.burn.take(span, tally);
+        // What is told late is of what was looked at before; it counts from now on.
+        self.looked_ns = self.looked_ns.max(span.1);
+        self.look()
+    }
+
+    fn look(&mut self) -> Vec<Turned> {
+        let mut turned = Vec::new();
         let at_ns = self.looked_ns;
         for (alert, firing) in &mut self.alerts {
             let over = |window| self.burn.rate(window, at_ns, self.objective);
@@ -155,6 +168,7 @@ impl Watched {
         }
         let longest = self.alerts.iter().map(|(alert, _)| alert.over.value.max(alert.short())).max();
         self.burn.forget(longest.unwrap_or(Duration::ZERO), at_ns);
+        turned
     }
 }
 
@@ -235,7 +249,7 @@ mod tests {
             let mut burn = Burn::default();
             let (mut at, mut slow) = (0u64, Vec::new());
             for (length, good, bad) in stretches {
-                burn.take((at * 1_000_000, (at + length) * 1_000_000), good, good + bad);
+                burn.take((at * 1_000_000, (at + length) * 1_000_000), Tally::of(good, good + bad));
                 let each = 1.0 / length as f64;
                 slow.extend((0..length).map(|_| (bad as f64 * each, (good + bad) as f64 * each)));
                 at += length;

@@ -39,14 +39,41 @@ pub fn measure_by(
     slos: &Named<Slo>,
     mut value: impl FnMut(&Figure) -> Option<Value>,
 ) -> Measured {
+    let sides = sides(check, slos, &mut value);
+    measured(check, sides, |left, right| Some(left.holds(check.op, right)))
+}
+
+/// The same where a value may be anything within its bounds, because nobody knows: without an answer if that is what
+/// would tip it.
+pub fn measure_unsure(
+    check: &Check,
+    slos: &Named<Slo>,
+    mut value: impl FnMut(&Figure) -> Option<Value>,
+) -> Measured {
+    let sides = sides(check, slos, &mut value);
+    measured(check, sides, |left, right| {
+        if left.always(check.op, right) { Some(true) } else { left.never(check.op, right).then_some(false) }
+    })
+}
+
+type Sides = (Option<Value>, Option<Value>);
+
+fn sides(check: &Check, slos: &Named<Slo>, value: &mut impl FnMut(&Figure) -> Option<Value>) -> Sides {
     let mut evaluate = |expr: &Expr| match (expr, check.slo()) {
         (Expr::Amount(Quantity::Objective), Some(name)) => {
             slos.get(name).map(|slo| Value::exact(slo.objective.get()))
         }
-        _ => evaluate(expr, &mut value),
+        _ => evaluate(expr, value),
     };
-    let (left, right) = (evaluate(&check.left), evaluate(&check.right));
-    let holds = left.zip(right).map(|(left, right)| left.holds(check.op, right));
+    (evaluate(&check.left), evaluate(&check.right))
+}
+
+fn measured(
+    check: &Check,
+    (left, right): Sides,
+    holds: impl FnOnce(Value, Value) -> Option<bool>,
+) -> Measured {
+    let holds = left.zip(right).and_then(|(left, right)| holds(left, right));
     let text = |value: Value| text_of_value(value, |number| check.unit.quantity(number));
     Measured {
         check: check.text.clone(),

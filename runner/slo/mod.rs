@@ -7,11 +7,13 @@ pub mod burn;
 mod confidence;
 mod eval;
 pub mod search;
+mod tally;
 mod value;
 
 pub use confidence::{bad_ratio_below, share_interval};
-pub use eval::{Sample, measure, measure_by, text_of, text_of_value, value_of};
+pub use eval::{Sample, measure, measure_by, measure_unsure, text_of, text_of_value, value_of};
 pub(crate) use eval::{evaluate, series_of};
+pub use tally::Tally;
 pub use value::Value;
 
 use crate::units::Duration;

@@ -2,16 +2,13 @@
 //!
 //! Runs on whatever of an experiment could be read, so that mistakes of one part do not hide those of
 //! another. For the same reason known names come from the tree: a load with a typo inside still exists.
-//! Requests and probes have their own files, `check_requests.rs` and `check_probes.rs`. Start at [`check`].
+//! Requests, probes and SLOs have their own files, `check_requests.rs`, `check_probes.rs` and `check_slos.rs`. Start at [`check`].
 
 use super::decode::{Located, Mistakes, list_of, nearest};
 use super::names::Names;
-use super::{
-    BurnAlert, Experiment, Judging, Lab, Phase, Pick, Replicas, Target, TargetLimit, check_requests,
-};
+use super::{Experiment, Judging, Lab, Phase, Pick, Replicas, Target, TargetLimit, check_requests};
 use crate::error::{Problem, Span};
 use crate::fault::SERVICE_PREFIX;
-use crate::slo::burn::never_fires;
 use crate::units::Duration;
 
 /// The most phases of an experiment. Ten times the longest game day.
@@ -216,56 +213,6 @@ impl Checker<'_> {
         }
         if matches!(pick.value, Pick::Share(share) if share.get() == 0.0) {
             self.add(pick.span, "`pick: 0%` picks nothing", "write `all`, `1` or `50%`");
-        }
-    }
-
-    fn slos(&mut self) {
-        for (_, slo) in self.experiment.slos.iter() {
-            self.known(&slo.load, slo.load.span, "load", &self.names.loads);
-            let objective = slo.objective.get();
-            if objective <= 0.0 || objective >= 1.0 {
-                let hint = "an objective leaves some errors and forbids some: write `99.9%`";
-                let message =
-                    format!("`objective` must lie between 0% and 100%, got `{}`", slo.objective.value);
-                self.add(slo.objective.span, message, hint);
-            }
-            if slo.window.is_zero() {
-                self.add(slo.window.span, "`window` must be positive, got `0s`", "write `30d`, or `month`");
-            }
-            for alert in &slo.alerts {
-                self.alert(alert, objective);
-            }
-            if let Some(slices) = &slo.slices {
-                self.slices(slices);
-            }
-            for (name, needed) in &slo.needs.0 {
-                let share = needed.get();
-                if share <= 0.0 || share > 1.0 {
-                    let message =
-                        format!("`{}` must be above 0% and at most 100%, got `{}`", name.value, needed.value);
-                    self.add(needed.span, message, "write how available it is, such as `99.9%`");
-                }
-            }
-        }
-    }
-
-    fn alert(&mut self, alert: &Located<BurnAlert>, objective: f64) {
-        self.positive("over", &alert.over, "1h");
-        if let Some(short) = &alert.and {
-            self.positive("and", short, "5m");
-            if short.value > alert.over.value {
-                let message = format!(
-                    "the short window of {} is longer than the long one ({})",
-                    short.value, alert.over.value
-                );
-                self.add(short.span, message, "write a twelfth of the long one, or leave it out");
-            }
-        }
-        if (0.0..1.0).contains(&objective)
-            && let Some(why) = never_fires(alert, objective)
-        {
-            let hint = "write a lower burn rate, or a stricter objective";
-            self.add(alert.burn.span, format!("this alert can never fire: {why}"), hint);
         }
     }
 

@@ -40,13 +40,7 @@ impl Checker<'_> {
         let span = check.span;
         match &figure.metric {
             Metric::Slo(name) => {
-                let sliced = self.experiment.slos.get(name).is_some_and(|slo| slo.slices.is_some());
-                if sliced && !stand.is_afterwards() {
-                    let message = format!(
-                        "`slo({name})` counts time slices, which are known only when a phase is over"
-                    );
-                    return self.add(span, message, "write it under `expect`");
-                }
+                self.slo_figure(check, name, stand);
                 return self.known(name, span, "SLO", &self.names.slos);
             }
             Metric::Outturn(outturn) => return self.outturn(check, *outturn, figure, stand),
@@ -157,7 +151,7 @@ impl Checker<'_> {
         }
         let slo = figure.names.first().map(|name| name.text.as_str());
         if let Some(slo) = slo {
-            return self.known(slo, check.span, "SLO", &self.names.slos);
+            return self.slo_outturn(check, outturn, slo);
         }
         let needs = match outturn {
             Outturn::TimeToSteady if !self.names.steady_state => {

@@ -277,6 +277,32 @@ impl<'n> Fields<'n> {
         Some(Self { node, what, known, entries })
     }
 
+    /// What is read.
+    pub const fn what(&self) -> &'static str {
+        self.what
+    }
+
+    /// Where the name of a field stands that says something; nothing where it is left out.
+    pub fn key(&self, name: &str) -> Option<Span> {
+        let given = self.entries.iter().find(|(key, value)| key.text == name && value.value != Value::Null);
+        given.map(|(key, _)| key.span)
+    }
+
+    /// Notes that none of these fields is there, of which one must be.
+    pub fn lacks_one_of(&self, names: &[&'static str], mistakes: &mut Mistakes) {
+        // A misspelt field is complained of already; that it is missing follows from that.
+        let misspelt = |key: &Key| !self.known.contains(&key.text.as_str());
+        if mistakes.full() || self.entries.iter().any(|(key, _)| misspelt(key)) {
+            return;
+        }
+        let message = format!("`{}` lacks one of the fields {}", self.what, list_of(names));
+        mistakes.add(self.start(), message, format!("add `{}: …`, or another of them", names[0]));
+    }
+
+    fn start(&self) -> Span {
+        Span { start: self.node.span.start, end: self.node.span.start + 1 }
+    }
+
     /// The value of field `name`; the default, else what an absent field means, where it is left out.
     pub fn take<T: Decode>(
         &self,
@@ -294,14 +320,13 @@ impl<'n> Fields<'n> {
             return T::decode(given, mistakes);
         }
         if value.is_none() {
-            let span = Span { start: self.node.span.start, end: self.node.span.start + 1 };
             // A misspelt field is complained of already; that it is missing follows from that.
             let misspelt = |key: &Key| {
                 !self.known.contains(&key.text.as_str()) && nearest(&key.text, &self.known) == Some(name)
             };
             if !mistakes.full() && !self.entries.iter().any(|(key, _)| misspelt(key)) {
                 mistakes.add(
-                    span,
+                    self.start(),
                     format!("`{}` lacks the field `{name}`", self.what),
                     format!("add `{name}: …`"),
                 );

@@ -322,13 +322,23 @@ pub trait Record: Sized {
 pub struct RecordSchema {
     properties: Map<String, Value>,
     required: Vec<&'static str>,
+    /// Each of several ways, one of which must be written, with its docs and the fields that it requires; empty where
+    /// there is one way.
+    ways: Vec<(String, Vec<&'static str>)>,
 }
 
 impl RecordSchema {
     /// A record without fields yet.
     #[expect(clippy::new_without_default, reason = "only the macro makes one")]
     pub fn new() -> Self {
-        Self { properties: Map::new(), required: Vec::new() }
+        Self { properties: Map::new(), required: Vec::new(), ways: Vec::new() }
+    }
+
+    /// Adds the fields of one of several ways, exactly one of which is written.
+    pub fn way(&mut self, docs: &[&str], describe: impl FnOnce(&mut Self)) {
+        let before = self.required.len();
+        describe(self);
+        self.ways.push((doc_text(docs), self.required.split_off(before)));
     }
 
     /// Adds a field of type `T` with its docs and default.
@@ -361,13 +371,22 @@ impl RecordSchema {
     /// The finished schema.
     pub fn finish(self, docs: &[&str]) -> Schema {
         let kind = if self.required.is_empty() { json!(["object", "null"]) } else { json!("object") };
-        json_schema!({
+        let mut schema = json_schema!({
             "type": kind,
             "description": doc_text(docs),
             "properties": self.properties,
             "required": self.required,
             "additionalProperties": false,
-        })
+        });
+        if !self.ways.is_empty() {
+            let ways: Vec<_> = self
+                .ways
+                .iter()
+                .map(|(docs, fields)| json!({ "description": docs, "required": fields }))
+                .collect();
+            schema.insert("oneOf".into(), ways.into());
+        }
+        schema
     }
 }
 

@@ -31,7 +31,7 @@ record! {
         pub targets: Named<Target>,
         /// Streams of requests that run all along, by name.
         pub load: Named<Load>,
-        /// Service-level objectives over the load, by name.
+        /// Service-level objectives, over a load or beside it, by name.
         pub slos: Named<Slo>,
         /// What holds while all is well. Must hold before anything is broken, and again at the end.
         pub steady_state: Vec<Steady>,

@@ -152,7 +152,7 @@ impl Figure {
     /// The load it is measured on where it names nothing else, as in what is watched live; nothing: all of them.
     pub fn load<'f>(&'f self, slos: &'f Named<Slo>) -> Option<&'f str> {
         match &self.metric {
-            Metric::Slo(name) => slos.get(name).map(|slo| slo.load.value.as_str()),
+            Metric::Slo(name) => slos.get(name).and_then(Slo::load),
             _ => self.names.first().map(|name| name.text.as_str()),
         }
     }

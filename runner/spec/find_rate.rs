@@ -109,6 +109,9 @@ impl Checker<'_> {
             let message = "a trial is measured as a whole, over `hold_for`";
             self.add(check.span, message, "leave out `over …`");
         }
+        if self.slo_of_trial(check) {
+            return;
+        }
         let slos = &self.experiment.slos;
         let other =
             check.figures().into_iter().filter_map(|figure| figure.load(slos)).find(|name| *name != load);

@@ -3,6 +3,7 @@
 //! Pure: no file, no clock, no environment; the caller passes the text, the overrides and the variables.
 //! Start at [`parse`].
 
+pub mod alternatives;
 pub mod amount;
 pub mod answer;
 mod check;
@@ -12,6 +13,7 @@ mod check_figures;
 pub mod check_judging;
 mod check_probes;
 mod check_requests;
+mod check_slos;
 mod check_transport;
 pub mod credentials;
 pub mod decode;
@@ -29,6 +31,7 @@ pub mod expr_scope;
 pub mod expr_unit;
 pub mod find_rate;
 pub mod flow;
+pub mod indicator;
 mod interpolate;
 pub mod k6;
 mod lines;
@@ -50,10 +53,12 @@ pub mod yaml;
 
 pub use answer::*;
 pub use check_probes::address_url;
+pub use check_slos::DEFAULT_WINDOW;
 pub use credentials::{Auth, Basic, Headers, Secret};
 pub use experiment::*;
 pub use find_rate::FindRate;
 pub use flow::{BitRate, QueueRoom, Size};
+pub use indicator::{ContainersSli, Counts, LoadSli, PromQl, PromRatio, PrometheusSli, Sli, SliUnit};
 pub use lines::lines;
 pub use located::{Located, Named};
 pub use objective::{BurnAlert, Period, Slo, TimeSlice, Window};

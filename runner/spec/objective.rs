@@ -9,20 +9,18 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::decode::{Located, Named};
-use super::expr::{Check, Condition};
+use super::expr::Check;
+use super::indicator::Sli;
 use crate::units::{Duration, Ratio};
 use crate::{by_text, record};
 
 record! {
-    /// A service-level objective over a load.
+    /// A service-level objective over requests of a load, over what a Prometheus server says, or over the health of
+    /// containers.
     pub struct Slo ("slo") {
-        /// The load it is measured on.
-        pub load: Located<String>,
-        /// When a request counts as good: `status < 500`, `latency < 300ms`, joined by `and`.
-        pub good: Located<Condition>,
-        /// The share of requests that must be good; with `slices`, the share of slices.
+        /// The share of requests (of events, of time) that must be good; with `slices`, the share of slices.
         pub objective: Located<Ratio>,
-        /// Counts time instead of requests: the run is cut into slices, each of which is good or is not.
+        /// Counts time instead of requests or events: the run is cut into slices, each of which is good or is not.
         pub slices: Option<TimeSlice>,
         /// The period the error budget is for: a length of time that rolls along, such as `30d`, or one of the
         /// calendar: `week`, `month`, `quarter` or `year`, the one in which the run began (UTC).
@@ -33,18 +31,26 @@ record! {
         /// What every good request needs, one after the other, and how available each of those is: by a name of your
         /// choosing. More than the product of these can't be promised.
         pub needs: Named<Located<Ratio>>,
+        ..pub sli: Sli
+    }
+}
+
+impl Slo {
+    /// The load it is measured on; nothing where it is measured on something else.
+    pub fn load(&self) -> Option<&str> {
+        self.sli.load().map(|sli| sli.load.value.as_str())
     }
 }
 
 record! {
-    /// How time is counted. A slice is good if enough of its requests are, or `when` a check on it holds; one in which
-    /// nothing ended counts for neither side.
+    /// How time is counted. A slice is good if enough of its requests (or events, or time) are, or `when` a check on it
+    /// holds; one in which nothing ended counts for neither side.
     pub struct TimeSlice ("slices") {
         /// How long a slice is; a second or more.
         pub of: Located<Duration>,
-        /// The share of a slice's requests that must be good for it to be; the objective where left out.
+        /// The share of a slice's requests or events that must be good for it to be; the objective where left out.
         pub at_least: Option<Located<Ratio>>,
-        /// A check on the slice instead, of the SLO's own load: `p99(latency) < 300ms`.
+        /// Of a load: a check on the slice instead: `p99(latency) < 300ms`.
         pub when: Option<Located<Check>>,
     }
 }

@@ -94,9 +94,24 @@ fn section(name: &str, schema: &Value, out: &mut String) {
             let _ = writeln!(out, "- `{word}:` {}: {}", kind(inner), docs(choice));
         }
     }
+    if let Some(ways) = ways(schema) {
+        let _ = writeln!(out, "Takes exactly one of {ways}.");
+    }
     if schema["oneOf"].is_array() {
         out.push('\n');
     }
+}
+
+/// The fields of which exactly one lot is given, as "`load` with `good`, `prometheus`"; nothing where there is no choice.
+fn ways(schema: &Value) -> Option<String> {
+    let lots = schema["oneOf"].as_array()?.iter().map(|way| {
+        let fields = way["required"].as_array().filter(|_| way["properties"].is_null())?;
+        let fields: Vec<_> =
+            fields.iter().filter_map(Value::as_str).map(|name| format!("`{name}`")).collect();
+        Some(fields.join(" with "))
+    });
+    let lots: Option<Vec<_>> = lots.collect();
+    lots.map(|lots| lots.join(", "))
 }
 
 /// A schema's docs on one line.

@@ -70,8 +70,9 @@ fn the_example_of_the_reference_reads_as_written() {
     assert_eq!(shoppers.requests[0].method_and_url().unwrap().0, "GET");
     assert!(shoppers.requests[0].expect.status.contains(200));
     assert!(!shoppers.requests[0].expect.status.contains(201));
-    assert_eq!(experiment.slos.get("availability").unwrap().good.terms, [Term::Status(Op::Lt, 500)]);
-    assert_eq!(experiment.slos.get("fast").unwrap().good.terms, [Term::Latency(Op::Lt, 300_000_000)]);
+    let good = |slo: &str| experiment.slos.get(slo).unwrap().sli.load().unwrap().good.terms.clone();
+    assert_eq!(good("availability"), [Term::Status(Op::Lt, 500)]);
+    assert_eq!(good("fast"), [Term::Latency(Op::Lt, 300_000_000)]);
     let Steady::Check(first) = &experiment.steady_state[0] else { panic!("a check") };
     assert_eq!(lone(first), &Metric::Share(Outcome::Good));
     assert_eq!(first.right, Expr::Amount(Quantity::Share(0.999)));

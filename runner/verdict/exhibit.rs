@@ -4,11 +4,14 @@
 //! A verdict is read by people who were not there. Every figure in a check brings its evidence along, so that a
 //! reviewer can go to the journal and find the same. Start at [`of_load`].
 
+use super::Exhibit;
 use super::figures::quantile_interval;
-use super::{Exhibit, slices};
+use super::indicators::Counts;
+use super::objectives::confidence;
 use crate::slo::{self, Sample, Value, text_of, text_of_value};
 use crate::spec::expr::{Figure, Metric, Outcome, Outturn, Quantity, Series};
 use crate::spec::expr_scope::Place;
+use crate::spec::{SliUnit, Slo};
 use crate::units::NS_PER_S;
 
 /// So many standard errors each way hold 95% of what a mean can come to.
@@ -72,25 +75,31 @@ pub(super) fn of_load(
     }
 }
 
-/// The share of an SLO's good time slices.
-pub(super) fn of_slices(
+/// The share that was good of what an SLO counted, in slices of time or beside the load.
+pub(super) fn of_slo(
     figure: &Figure,
-    slo: &str,
-    found: &slices::Counted,
+    (name, slo): (&str, &Slo),
+    counts: &Counts<'_>,
     (from_ns, to_ns): (u64, u64),
 ) -> Exhibit {
-    let ends = slo::share_interval(found.good, found.known);
+    let ends = confidence(slo, counts);
     let text = |share: f64| text_of(Quantity::Share(share));
+    let counted = match (&counts.own, slo.sli.unit()) {
+        (Some(slices), _) => format!("time slices of {}", slices.length),
+        (None, SliUnit::Events) => "events in Prometheus".to_owned(),
+        (None, _) => "seconds of containers".to_owned(),
+    };
+    let doubt = counts.doubt().map_or_else(String::new, |doubt| format!("; {doubt}"));
     Exhibit {
         figure: figure.text.clone(),
-        value: found.share().map(text),
-        low: ends.map(|(low, _)| text(low)),
-        high: ends.map(|(_, high)| text(high)),
-        n: Some(found.known),
-        source: format!("time slices of {} of SLO {slo}", found.length),
+        value: counts.judged_by().share().map(text),
+        low: ends.map(|ends| text(ends.low)),
+        high: ends.map(|ends| text(ends.high)),
+        n: Some(counts.judged_by().total.round() as u64),
+        source: format!("{counted} of SLO {name}{doubt}"),
         from_s: Some(from_ns as f64 / 1e9),
         to_s: Some(to_ns as f64 / 1e9),
-        entries: None,
+        entries: slo.load().is_none().then_some(counts.entries as u64),
     }
 }
 

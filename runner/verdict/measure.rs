@@ -6,14 +6,16 @@
 
 use super::Exhibit;
 use super::exhibit;
+use super::indicators::Counts;
+use super::objectives::with_doubt;
 use super::outturn;
-use super::slices;
 use super::sliding::{Piece, worst_window};
 use super::timeline::{PhaseSpan, Timeline};
 use crate::event::Measured;
 use crate::load::record::Stats;
 use crate::plan::Plan;
 use crate::slo::{self, Sample, Value};
+use crate::spec::Slo;
 use crate::spec::expr::{Check, Figure, Metric};
 use crate::spec::expr_scope::{Place, Scope};
 
@@ -30,8 +32,8 @@ pub(super) struct Found {
 enum Source<'j> {
     /// What loads measured between two instants.
     Load { place: Place<'j>, span: (u64, u64), pieces: Vec<Piece<'j>>, slides: Slides },
-    /// The share of an SLO's good time slices.
-    Slices { slo: &'j str, span: (u64, u64), found: slices::Counted },
+    /// What an SLO counted that is about time slices, or is measured beside the load.
+    Slo { name: &'j str, slo: &'j Slo, span: (u64, u64), counts: Counts<'j> },
     /// What the run came to.
     Run { span: (u64, u64), value: Option<Value> },
     /// A phase that did not take place.
@@ -74,7 +76,7 @@ pub(super) fn measure_phase(plan: &Plan, line: &Timeline<'_>, check: &Check, pha
                 let sample = Sample::of(total.as_ref()?, seconds(*span), &plan.slos);
                 slo::value_of(&figure.metric, &sample)
             }
-            Source::Slices { found, .. } => found.share().map(Value::exact),
+            Source::Slo { counts, .. } => counts.value(),
             Source::Run { value, .. } => *value,
             Source::Nowhere => None,
         })
@@ -105,7 +107,20 @@ pub(super) fn measure_phase(plan: &Plan, line: &Timeline<'_>, check: &Check, pha
             let (measured, end_ns) = worst_window(&lists, over_ns, phase.to_ns, measure);
             (measured, Some((end_ns.saturating_sub(over_ns), end_ns)))
         }
-        _ => (slo::measure_by(check, &plan.slos, |figure| standing[place_of(figure)?]), None),
+        _ => {
+            let mut doubted = sources.iter().filter_map(|source| match source {
+                Source::Slo { counts, .. } if counts.unknown_s > 0.0 => Some(counts),
+                _ => None,
+            });
+            let value = |figure: &Figure| standing[place_of(figure)?];
+            match doubted.next() {
+                Some(counts) => {
+                    let measured = slo::measure_unsure(check, &plan.slos, value);
+                    (Measured { value: with_doubt(measured.value.clone(), counts), ..measured }, None)
+                }
+                None => (slo::measure_by(check, &plan.slos, value), None),
+            }
+        }
     };
     let exhibits = figures
         .iter()
@@ -139,10 +154,10 @@ fn source<'j>(
         }
         Metric::Slo(name) => {
             if let Some(slo) = plan.slos.get(name)
-                && let Some(slice) = &slo.slices
+                && (slo.slices.is_some() || slo.load().is_none())
             {
-                let found = slices::count(line, plan, (name, slo), slice, &[own]);
-                return Source::Slices { slo: name, span: own, found };
+                let counts = Counts::of(line, plan, (name, slo), &[own]);
+                return Source::Slo { name, slo, span: own, counts };
             }
         }
         _ => {}
@@ -210,7 +225,7 @@ fn exhibit_of(
             let sample = Sample::of(&stats, seconds(span), &plan.slos);
             exhibit::of_load(figure, place, &sample, span, count)
         }
-        Source::Slices { slo, span, found } => exhibit::of_slices(figure, slo, found, *span),
+        Source::Slo { name, slo, span, counts } => exhibit::of_slo(figure, (name, slo), counts, *span),
         Source::Run { value, span } => exhibit::of_run(figure, *value, *span),
         Source::Nowhere => exhibit::of_run(figure, None, (0, 0)),
     }

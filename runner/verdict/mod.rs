@@ -11,6 +11,7 @@ mod conduct;
 mod exhibit;
 mod faults;
 mod figures;
+mod indicators;
 mod judge;
 mod measure;
 mod objectives;
@@ -389,6 +390,8 @@ pub enum SloMethod {
     Events,
     /// Time: each slice of it is good or is not.
     TimeSlices,
+    /// Time of containers: each second of each of them is good or is not.
+    ContainerSeconds,
 }
 
 /// An SLO over the whole run.
@@ -398,7 +401,10 @@ pub struct SloReport {
     pub name: String,
     /// The share that must be good, 0 to 1.
     pub objective: f64,
-    /// What it counts: requests, or slices of time.
+    /// What it measures, in words: `status < 500 of shoppers`, `containers of api that are well`.
+    #[serde(default)]
+    pub measures: String,
+    /// What it counts: requests and other events, slices of time, or time of containers.
     #[serde(default)]
     pub method: SloMethod,
     /// The share of them that was; null: no data.
@@ -417,7 +423,10 @@ pub struct SloReport {
     /// objective asks for; null: no data.
     #[serde(default)]
     pub violation_s: Option<f64>,
-    /// Bad ratio of requests over allowed bad ratio; null: no data.
+    /// How long nobody knows what it was, in seconds; 0 of a load.
+    #[serde(default)]
+    pub unknown_s: f64,
+    /// Bad ratio of what is counted over allowed bad ratio; null: no data.
     pub burn_rate: Option<f64>,
     /// Was the objective met? null: no data.
     pub held: Option<bool>,

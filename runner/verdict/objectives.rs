@@ -5,16 +5,14 @@
 use std::collections::BTreeMap;
 
 use super::figures::share_interval;
+use super::indicators::Counts;
 use super::judge::Court;
-use super::timeline::Timeline;
-use super::{AlertReport, Exhibit, Firing, SloMethod, SloReport, exhibit, outturn, slices};
-use crate::load::record::Stats;
-use crate::plan::Plan;
-use crate::slo::{self, Sample, Value};
-use crate::spec::Slo;
+use super::{AlertReport, Exhibit, Firing, ShareInterval, SloMethod, SloReport, exhibit, outturn, slices};
+use crate::slo::{self, Sample};
 use crate::spec::expr::{Check, Expr, Figure, Metric, Op, Quantity};
 use crate::spec::expr_scope::Place;
 use crate::spec::expr_unit::Unit;
+use crate::spec::{SliUnit, Slo};
 use crate::units::Duration;
 
 impl Court<'_> {
@@ -25,99 +23,102 @@ impl Court<'_> {
         let mut alerts = self.alerts();
         let mut reports = Vec::new();
         for (name, slo) in self.plan.slos.iter() {
-            let searched = self.searched(&slo.load);
+            let searched = self.searched(slo.load());
             let judged = without((first, last), &searched);
-            let counted = Counted::new(self.plan, line, (name, slo), &searched, &judged);
+            let counts = self.counts((name, slo), &searched, &judged);
             let measured = Duration::from_ns(judged.iter().map(|(from_ns, to_ns)| to_ns - from_ns).sum());
             let objective = slo.objective.value.get();
-            let by_requests = (counted.known > 0).then(|| counted.good as f64 / counted.known as f64);
-            let burn_rate = by_requests.map(|ratio| slo::burn_rate(1.0 - ratio, objective));
+            let burn_rate = counts.tally.share().map(|share| slo::burn_rate(1.0 - share, objective));
             let window = outturn::window(line, slo);
-            let violation_s = counted.by_second.bad_s();
-            let (good, of) = counted.judged_by();
-            let good_ratio = (of > 0).then(|| good as f64 / of as f64);
+            let violation_s = slices::by_second(line, self.plan, (name, slo), &judged).bad_s();
+            let good_ratio = counts.judged_by().share();
             let check = slo_check(name);
-            let verdict = slo::measure_by(&check, &self.plan.slos, |_| good_ratio.map(Value::exact));
+            let mut verdict = slo::measure_unsure(&check, &self.plan.slos, |_| counts.value());
+            verdict.value = with_doubt(verdict.value, &counts);
             reports.push(SloReport {
                 name: name.into(),
                 objective,
-                method: if slo.slices.is_some() { SloMethod::TimeSlices } else { SloMethod::Events },
+                measures: slo.sli.to_string(),
+                method: method(slo),
                 good_ratio,
-                good_ratio_confidence: share_interval(good, of),
+                good_ratio_confidence: confidence(slo, &counts),
                 budget_spent_ratio: burn_rate.map(|burn| slo::budget_spent(burn, measured, window)),
                 budget_spent_by_time_ratio: violation_s
                     .map(|bad_s| slo::budget_by_time(bad_s, objective, window)),
                 violation_s,
+                unknown_s: counts.unknown_s,
                 burn_rate,
                 held: verdict.holds,
                 alerts: alerts.remove(name).unwrap_or_default(),
             });
             if !line.phases.is_empty() {
-                let exhibits =
-                    check.figures().into_iter().map(|figure| counted.exhibit(figure, slo, (first, last)));
-                self.enter_with(verdict, None, last, exhibits.collect());
+                let exhibit = |figure| self.exhibit(figure, (name, slo), &counts, &searched, (first, last));
+                let exhibits = check.figures().into_iter().map(exhibit).collect();
+                self.enter_with(verdict, None, last, exhibits);
             }
         }
         reports
     }
-}
 
-/// What an SLO counted over the run.
-struct Counted<'p> {
-    plan: &'p Plan,
-    name: &'p str,
-    stats: Stats,
-    good: u64,
-    known: u64,
-    /// Its own slices, if it has some.
-    own: Option<slices::Counted>,
-    by_second: slices::Counted,
-    seconds: f64,
-    intervals: usize,
-}
+    /// What an SLO counted over the run, but for the stretches in which its load's rate was searched.
+    fn counts(&self, slo: (&str, &Slo), searched: &[(u64, u64)], judged: &[(u64, u64)]) -> Counts<'_> {
+        let mut counts = Counts::of(self.line, self.plan, slo, judged);
+        if slo.1.load().is_some() {
+            // Requests before the first phase or behind the last are part of the run all the same; its time is not.
+            let all = Counts::of_all(self.line, slo, &without((0, u64::MAX), searched));
+            (counts.tally, counts.entries) = (all.tally, all.entries);
+        }
+        counts
+    }
 
-impl<'p> Counted<'p> {
-    fn new(
-        plan: &'p Plan,
-        line: &Timeline<'_>,
-        (name, slo): (&'p str, &'p Slo),
+    fn exhibit(
+        &self,
+        figure: &Figure,
+        (name, slo): (&str, &Slo),
+        counts: &Counts<'_>,
         searched: &[(u64, u64)],
-        judged: &[(u64, u64)],
-    ) -> Self {
-        // What lies before the first phase or behind the last is part of the run all the same.
-        let stats = line.stats_outside(&slo.load.value, searched).unwrap_or_default();
-        let intervals = line.intervals.iter().filter(|interval| interval.load == slo.load.value).count();
-        Self {
-            plan,
-            name,
-            good: stats.slo_good.get(name).copied().unwrap_or_default().min(stats.boxes.known()),
-            known: stats.boxes.known(),
-            own: slo.slices.as_ref().map(|slice| slices::count(line, plan, (name, slo), slice, judged)),
-            by_second: slices::by_second(line, plan, (name, slo), judged),
-            seconds: judged.iter().map(|(from_ns, to_ns)| (to_ns - from_ns) as f64 / 1e9).sum(),
-            stats,
-            intervals,
-        }
-    }
-
-    /// Good ones of how many, of what the objective is about.
-    const fn judged_by(&self) -> (u64, u64) {
-        match &self.own {
-            Some(slices) => (slices.good, slices.known),
-            None => (self.good, self.known),
-        }
-    }
-
-    fn exhibit(&self, figure: &Figure, slo: &Slo, span: (u64, u64)) -> Exhibit {
-        match &self.own {
-            Some(slices) => exhibit::of_slices(figure, self.name, slices, span),
-            None => {
-                let place = Place { load: Some(&slo.load.value), ..Place::default() };
-                let sample = Sample::of(&self.stats, self.seconds, &self.plan.slos);
-                exhibit::of_load(figure, &place, &sample, span, self.intervals)
+        span: (u64, u64),
+    ) -> Exhibit {
+        match slo.load() {
+            Some(load) if counts.own.is_none() => {
+                let stats = self.line.stats_outside(load, searched).unwrap_or_default();
+                let place = Place { load: Some(load), ..Place::default() };
+                let seconds = (span.1 - span.0) as f64 / 1e9;
+                let sample = Sample::of(&stats, seconds, &self.plan.slos);
+                exhibit::of_load(figure, &place, &sample, span, counts.entries)
             }
+            _ => exhibit::of_slo(figure, (name, slo), counts, span),
         }
     }
+}
+
+/// A value with how much of it nobody knows.
+pub(super) fn with_doubt(value: Option<String>, counts: &Counts<'_>) -> Option<String> {
+    match (value, counts.doubt()) {
+        (Some(value), Some(doubt)) => Some(format!("{value}, {doubt}")),
+        (value, doubt) => value.or(doubt),
+    }
+}
+
+/// What the objective is about.
+fn method(slo: &Slo) -> SloMethod {
+    match slo.sli.unit() {
+        _ if slo.slices.is_some() => SloMethod::TimeSlices,
+        SliUnit::Stretches => SloMethod::TimeSlices,
+        SliUnit::Requests | SliUnit::Events => SloMethod::Events,
+        SliUnit::ContainerSeconds => SloMethod::ContainerSeconds,
+    }
+}
+
+/// Where the share that is judged lies; of what is no number of separate things there is no telling.
+pub(super) fn confidence(slo: &Slo, counts: &Counts<'_>) -> Option<ShareInterval> {
+    let judged = counts.judged_by();
+    let separate = match method(slo) {
+        SloMethod::Events => judged.good.fract() == 0.0 && judged.total.fract() == 0.0,
+        SloMethod::TimeSlices => true,
+        SloMethod::ContainerSeconds => false,
+    };
+    separate.then(|| share_interval(judged.good as u64, judged.total as u64)).flatten()
 }
 
 /// What is left of a stretch without some others, which are in order and within it.

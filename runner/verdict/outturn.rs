@@ -4,6 +4,7 @@
 //! Nothing stands for what did not happen or can't be known. Start at [`value`].
 
 use super::capacity::capacities;
+use super::indicators::Counts;
 use super::slices;
 use super::timeline::{Interval, PhaseSpan, Timeline};
 use crate::plan::Plan;
@@ -85,24 +86,16 @@ pub(super) fn time_in_violation_s(
         .then(|| covered_s(counted.into_iter().flat_map(|counted| counted.bad).collect()))
 }
 
-/// Requests that did not end well, or were not good by an SLO.
+/// Requests that did not end well, or requests or events that were not good by an SLO.
 pub(super) fn harmed(plan: &Plan, line: &Timeline<'_>, slo: Option<&str>, span: (u64, u64)) -> Option<u64> {
     let (from_ns, to_ns) = after_onset(line, span)?;
-    let slo = match slo {
-        Some(name) => Some((name, plan.slos.get(name)?)),
-        None => None,
-    };
-    let mut harmed = None;
-    for interval in within(line, (from_ns, to_ns)) {
-        let boxes = &interval.stats.boxes;
-        let of_interval = match slo {
-            Some((_, slo)) if slo.load.value != interval.load => continue,
-            Some((name, _)) => boxes.known().saturating_sub(good_by(name, interval)),
-            None => boxes.errors(),
-        };
-        *harmed.get_or_insert(0) += of_interval;
+    if let Some(name) = slo {
+        let counts = Counts::of_all(line, (name, plan.slos.get(name)?), &[(from_ns, to_ns)]);
+        return (counts.entries > 0).then(|| counts.tally.bad().round() as u64);
     }
-    harmed
+    within(line, (from_ns, to_ns))
+        .map(|interval| interval.stats.boxes.errors())
+        .reduce(|one, other| one + other)
 }
 
 /// The intervals of a stretch. Only their counts are added up here: to open their histograms takes far longer.
@@ -115,30 +108,17 @@ fn within<'l>(
     line.intervals.iter().filter(inside)
 }
 
-fn good_by(slo: &str, interval: &Interval<'_>) -> u64 {
-    interval.stats.slo_good.get(slo).copied().unwrap_or_default()
-}
-
-/// The share of the budget of an SLO's window that what was bad spent: its bad requests against those that a whole
-/// window at the same rate allows.
+/// The share of the budget of an SLO's window that what was bad spent: its bad requests (or events, or time of
+/// containers) against those that a whole window at the same rate allows.
 pub(super) fn by_events(
     line: &Timeline<'_>,
     (name, slo): (&str, &Slo),
     stretches: &[(u64, u64)],
 ) -> Option<f64> {
-    let (mut good, mut known) = (0, 0);
-    for interval in stretches.iter().flat_map(|stretch| within(line, *stretch)) {
-        if interval.load == slo.load.value {
-            known += interval.stats.boxes.known();
-            good += good_by(name, interval);
-        }
-    }
+    let share = Counts::of_all(line, (name, slo), stretches).tally.share()?;
     let lasted_ns: u64 = stretches.iter().map(|(from_ns, to_ns)| to_ns - from_ns).sum();
-    (known > 0).then(|| {
-        let bad = 1.0 - good as f64 / known as f64;
-        let burn = slo::burn_rate(bad, slo.objective.get());
-        slo::budget_spent(burn, Duration::from_ns(lasted_ns), window(line, slo))
-    })
+    let burn = slo::burn_rate(1.0 - share, slo.objective.get());
+    Some(slo::budget_spent(burn, Duration::from_ns(lasted_ns), window(line, slo)))
 }
 
 /// The share of the budget of an SLO's window that the time spent in which it was broken: against how long it may be

@@ -31,7 +31,8 @@ impl Court<'_> {
     /// True if what saturated the generator were rates that a search tried. Each trial says so itself, and the
     /// rest of the run was sent on time.
     pub(super) fn only_in_trials(&self) -> bool {
-        let searched: Vec<_> = self.plan.loads.iter().flat_map(|load| self.searched(&load.name)).collect();
+        let searched: Vec<_> =
+            self.plan.loads.iter().flat_map(|load| self.searched(Some(&load.name))).collect();
         !searched.is_empty()
             && self.plan.loads.iter().all(|load| {
                 let stats = self.line.stats_outside(&load.name, &searched);
@@ -39,13 +40,14 @@ impl Court<'_> {
             })
     }
 
-    /// The stretches in which the rate of a load was searched: no objective is meant to hold there.
-    pub(super) fn searched(&self, load: &str) -> Vec<(u64, u64)> {
+    /// The stretches in which the rate of a load was searched, or of any where none is named: no objective is meant to
+    /// hold there.
+    pub(super) fn searched(&self, load: Option<&str>) -> Vec<(u64, u64)> {
         let searches = |phase: &&PhaseSpan<'_>| {
             let planned = self.plan.phase(phase.name);
             planned
                 .and_then(|planned| planned.find_rate.as_ref())
-                .is_some_and(|search| search.load.value == load)
+                .is_some_and(|search| load.is_none_or(|load| search.load.value == load))
         };
         self.line.phases.iter().filter(searches).map(|phase| (phase.from_ns, phase.to_ns)).collect()
     }

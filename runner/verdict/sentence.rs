@@ -14,7 +14,7 @@ pub(super) fn sentence(
     let broken: Vec<_> =
         faults.iter().filter(|fault| fault.proven).map(|fault| fault.summary.as_str()).collect();
     let claim = &plan.experiment;
-    let why = reasons.first().map(|(_, reason)| reason_text(reason)).unwrap_or_default();
+    let why = reasons.first().map(|(exit, reason)| reason_text(*exit, reason)).unwrap_or_default();
     match verdict {
         Verdict::Held if broken.is_empty() => format!("Held: {claim}. Nothing was broken in this run."),
         Verdict::Held => format!("Held: {claim}, while {}.", broken.join("; ")),
@@ -28,9 +28,13 @@ pub(super) fn sentence(
     }
 }
 
-fn reason_text(reason: &Reason) -> String {
+fn reason_text(exit: Exit, reason: &Reason) -> String {
     let phase = reason.phase.as_ref().map(|phase| format!(" in phase {phase}")).unwrap_or_default();
     match (&reason.value, &reason.threshold) {
+        // A guard says what must not be.
+        (Some(value), Some(threshold)) if exit == Exit::Aborted => {
+            format!("{}{phase}: {value}, the limit was {threshold}", reason.check)
+        }
         (Some(value), Some(threshold)) => format!("{}{phase}: {value}, wanted {threshold}", reason.check),
         (None, Some(threshold)) => format!("{}{phase}: no data, wanted {threshold}", reason.check),
         _ => format!("{}{phase}", reason.check),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::indicators::{Indicator, Stretch};
 use super::probes::ProbeSample;
 use crate::agent::wire::Engine;
 use crate::compare::Comparison;
@@ -85,6 +86,8 @@ pub(super) struct Timeline<'j> {
     /// What agents saw of who reaches whom, by fault.
     pub reach: BTreeMap<&'j str, Looks<'j>>,
     pub intervals: Vec<Interval<'j>>,
+    /// What was sampled beside the load, by SLO.
+    pub indicators: BTreeMap<&'j str, Indicator<'j>>,
     pub steady: Vec<SteadyLook<'j>>,
     pub probes: Vec<ProbeSample<'j>>,
     pub guards: Vec<(u64, &'j Measured)>,
@@ -118,6 +121,7 @@ impl<'j> Timeline<'j> {
         }
         line.intervals.sort_by_key(|interval| interval.from_ns);
         if let Some(started) = line.started {
+            line.settle(&started.plan.slos);
             line.turned = line.turns(&started.plan.slos);
         }
         line
@@ -174,6 +178,9 @@ impl<'j> Timeline<'j> {
                 ok: *ok,
                 detail,
             }),
+            Event::Indicator { slo, from_ns, to_ns, tally, detail, .. } => {
+                self.indicators.entry(slo).or_default().take((*from_ns, *to_ns), *tally, detail);
+            }
             Event::Guard { check } => self.guards.push((t_ns, check)),
             Event::Interrupted { by } => {
                 self.interrupted.get_or_insert((t_ns, by));
@@ -287,7 +294,12 @@ impl<'j> Timeline<'j> {
             let good = |slo: &str| stats.slo_good.get(slo).copied().unwrap_or_default();
             alerts.take(load, (*from_ns, *to_ns), stats.boxes.known(), good)
         });
-        each.collect()
+        let mut turned: Vec<_> = each.collect();
+        for (slo, Stretch { from_ns, to_ns, tally }) in self.sampled() {
+            turned.extend(alerts.take_one(slo, (from_ns, to_ns), tally));
+        }
+        turned.sort_by_key(|turned| turned.at_ns);
+        turned
     }
 
     /// What the loads measured between two instants, by load.

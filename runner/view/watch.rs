@@ -155,6 +155,7 @@ impl Watch {
                 News::new(Paint::Strong, format!("highest rate of {load} that held: {held}"))
             }
             Event::Rate { .. }
+            | Event::Indicator { .. }
             | Event::Armed { .. }
             | Event::Evidence { .. }
             | Event::Reach { .. }

@@ -88,7 +88,7 @@ fn only_docker_names_bollard() {
 
 /// Who reads the wall clock, and what for: people, Docker, templates. Nothing that is timed goes by it, so a clock that
 /// jumps moves no instant of a run, no deadline and no wait.
-const WALL_CLOCK: [(&str, &str); 14] = [
+const WALL_CLOCK: [(&str, &str); 15] = [
     ("docker.rs", "how far the daemon's clock is ahead of ours, whose events say when by it"),
     ("inject/sent.rs", "which of the daemon's events are of a signal of ours"),
     ("docker/image.rs", "the age that the image shows, which is the program's"),
@@ -96,6 +96,7 @@ const WALL_CLOCK: [(&str, &str); 14] = [
     ("run/adhoc.rs", "when it began, for people"),
     ("run/opening.rs", "when a run began, for people"),
     ("run/probing.rs", "from when on lines of a container's log count, which bear the wall clock's time"),
+    ("run/sampling.rs", "instants that Prometheus is asked about, which knows no other time"),
     ("halt.rs", "since when runs are halted, for people"),
     ("ledger.rs", "the age of a folder that a dead runner left without a lock"),
     ("docker/make.rs", "the age of an image that Docker tagged"),

@@ -23,11 +23,37 @@ pub struct Server {
     pub port: u16,
 }
 
+impl Server {
+    /// Waits until it knows a series.
+    pub async fn wait_for(&self, query: &str) {
+        let fields = prometheus_fields(self);
+        let probe = format!(
+            "{{ prometheus: {{ {fields}, timeout: 30s, query: 'count({query})', value: '> 0'{PATIENT} }} }}"
+        );
+        check(&probe, Some(true), "value").await;
+    }
+
+    /// Keeps it from doing anything.
+    pub fn pause(&self) {
+        self.signal(libc::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
+    fn signal(&self, signal: libc::c_int) {
+        // SAFETY: a plain signal to a child that was not waited for yet.
+        unsafe { libc::kill(self.child.id().try_into().unwrap(), signal) };
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        // On this signal it ends at once.
-        // SAFETY: a plain signal to a child that was not waited for yet.
-        unsafe { libc::kill(self.child.id().try_into().unwrap(), libc::SIGQUIT) };
+        // On this signal it ends at once, if it is not paused.
+        self.signal(libc::SIGQUIT);
+        self.signal(libc::SIGCONT);
         let _ = self.child.wait();
     }
 }
@@ -92,7 +118,7 @@ async fn check(probe: &str, expected: Option<bool>, words: &str) {
 const PATIENT: &str = ", retries: 300, retry_after: 200ms";
 
 /// What a program under watch says of itself, over and over until the test ends; its address.
-fn exporter(metrics: impl Fn() -> String + Send + 'static) -> String {
+pub fn exporter(metrics: impl Fn() -> String + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {

@@ -74,19 +74,23 @@ impl Place {
 
     /// Waits until the journal has an event of this kind.
     pub fn wait_for(&self, event: &str) -> Value {
-        let wanted = format!("\"event\":\"{event}\"");
+        self.wait_for_text(&format!("\"event\":\"{event}\""))
+    }
+
+    /// Waits until the journal has an event with this text.
+    pub fn wait_for_text(&self, wanted: &str) -> Value {
         let deadline = Instant::now() + LIMIT;
         loop {
             if let Ok(file) = std::fs::File::open(self.out().join("journal.jsonl")) {
                 let line =
-                    BufReader::new(file).lines().map_while(Result::ok).find(|line| line.contains(&wanted));
+                    BufReader::new(file).lines().map_while(Result::ok).find(|line| line.contains(wanted));
                 if let Some(line) = line
                     && let Ok(value) = serde_json::from_str(&line)
                 {
                     return value;
                 }
             }
-            assert!(Instant::now() < deadline, "no `{event}` in the journal");
+            assert!(Instant::now() < deadline, "no `{wanted}` in the journal");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -187,6 +191,7 @@ ready! {
     nothing_proven_is_invalid = "nothing-proven.yaml",
     an_outage_is_told_by_its_alert = "alerted-outage.yaml",
     an_outage_is_told_by_probes = "probed-outage.yaml",
+    an_outage_is_told_by_its_containers = "unwell-replica.yaml",
     capacity_is_found_with_and_without_a_fault = "capacity.yaml",
 }
 

@@ -665,3 +665,38 @@ fn says_which_override_is_wrong() {
     .map(|sets| refused(&overridden(sets)));
     insta::assert_snapshot!("overrides", answers.join("\n\n------\n\n"));
 }
+
+#[test]
+fn says_what_an_objective_beside_the_load_needs() {
+    let slo =
+        |text: &str| changed(&[("slos:\n", &format!("slos:\n  beside: {{ objective: 99%, {text} }}\n"))]);
+    let prometheus = |text: &str| slo(&format!("prometheus: {{ url: 'http://localhost:9090', {text} }}"));
+    let events = "good: 'hits_total{code!~\"5..\"}', total: hits_total";
+    let texts = [
+        slo("window: 30d"),
+        slo("load: shoppers"),
+        slo("load: shoppers, good: status < 500, containers: { on: one-api }"),
+        slo("prometeus: { url: 'http://localhost:9090' }"),
+        slo("containers: { on: two-api }"),
+        slo("containers: { on: one-api, every: 100ms, no_data: never }"),
+        slo("containers: { on: one-api, every: 10s }, slices: { of: 5s }"),
+        slo("containers: { on: one-api }, slices: { of: 5s, when: p99(latency) < 1s }"),
+        prometheus("every: 5s"),
+        prometheus("good: up"),
+        prometheus(&format!("{events}, query: up, value: == 1")),
+        prometheus("query: up, value: '1'"),
+        prometheus("query: ' ', value: == 1"),
+        prometheus("query: up, value: == 1").replace("9090", "9090/?a=b"),
+        prometheus("query: up, value: == 1, tls: { insecure: true }, timeout: 0s, every: 1h"),
+        prometheus("query: up, value: == 1").replace("99%, p", "99%, slices: { of: 10s }, p"),
+        prometheus("good: hits_total, total: hits_total"),
+        prometheus("good: 'sum(rate(hits_total{code=\"200\"}[30s]))', total: 'sum(rate(hits_total[30s]))'"),
+        prometheus(&format!("{events}, kind: rates")),
+        prometheus(&format!("{events}, kind: gauges")),
+        prometheus(&format!("{events}, every: 15s")).replace("rate(good) >= 99.9% over 10s", "slo(beside)"),
+        slo("containers: { on: one-api }").replace("rate(good) < 80% over 3s", "slo(beside) over 3s"),
+        slo("containers: { on: one-api }").replace("slo(availability)", "'slo(beside) over 5s'"),
+        slo("containers: { on: one-api }").replace("slo(availability)", "harmed(beside) < 5"),
+    ];
+    check_refused("beside_the_load", &texts);
+}

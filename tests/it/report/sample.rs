@@ -14,7 +14,7 @@ use chaos::load::record::Stats;
 use chaos::plan::{FaultPlan, LoadPlan, PhasePlan, Plan};
 use chaos::slo::search::End;
 use chaos::spec::expr::{Check, Condition, Expr, Figure, Metric, Op as Compare, Term};
-use chaos::spec::{Limits, Located, Named, Replicas, Slo, Window};
+use chaos::spec::{Limits, LoadSli, Located, Named, Replicas, Sli, Slo, Window};
 use chaos::units::{Duration, NS_PER_S, Ratio};
 use chaos::verdict::{CapacityReport, TrialReport};
 
@@ -173,8 +173,14 @@ impl Sample {
     fn slos(&self) -> Named<Slo> {
         let slo = |label: &str, good: &str, term: Term, objective| {
             let slo = Slo {
-                load: located(format!("{}{}", self.loads.first().map_or("nobody", |load| load), self.suffix)),
-                good: located(Condition { text: good.into(), terms: vec![term] }),
+                sli: Sli::Load(LoadSli {
+                    load: located(format!(
+                        "{}{}",
+                        self.loads.first().map_or("nobody", |load| load),
+                        self.suffix
+                    )),
+                    good: located(Condition { text: good.into(), terms: vec![term] }),
+                }),
                 objective: located(Ratio::new(objective)),
                 window: located(Window::Rolling(Duration::from_s(30 * 86_400))),
                 alerts: Vec::new(),
