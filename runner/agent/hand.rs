@@ -197,7 +197,8 @@ impl Drop for Hand {
 pub fn stage(tag: &str, task: &Task) -> Result<Box<dyn Work>, String> {
     let cgroup = Cgroup::of_target()?;
     let hand = Hand::start(tag, task)?;
-    Ok(Box::new(Handwork { hand, cgroup, fired: None, last: BTreeMap::new() }))
+    let burns = matches!(task, Task::Burn(_));
+    Ok(Box::new(Handwork { hand, cgroup, burns, fired: None, last: BTreeMap::new() }))
 }
 
 /// Kills every hand with this tag that an agent left; how many there were.
@@ -236,6 +237,23 @@ struct Before {
     cpu_ns: Option<u64>,
     throttled: Option<u64>,
     oom_kills: Option<u64>,
+    /// CPU time of the hand's own.
+    hand_ns: Option<u64>,
+}
+
+/// CPU time that a child of ours has used, which must not have been waited for: its number would be anybody's.
+fn cpu_ns(child: &Child) -> Option<u64> {
+    let mut clock = 0;
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: both outlive the calls.
+    unsafe {
+        if libc::clock_getcpuclockid(child.id().cast_signed(), &raw mut clock) != 0
+            || libc::clock_gettime(clock, &raw mut now) != 0
+        {
+            return None;
+        }
+    }
+    Some(now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs())
 }
 
 /// A task that a hand does, and what the target's cgroup says of it meanwhile.
@@ -243,8 +261,10 @@ struct Before {
 struct Handwork {
     hand: Hand,
     cgroup: Cgroup,
+    /// CPU time is what it is to use up.
+    burns: bool,
     fired: Option<Before>,
-    /// What the hand counted when it last answered.
+    /// What the hand counted when it last answered, and what was last counted of it.
     last: BTreeMap<String, u64>,
 }
 
@@ -255,6 +275,7 @@ impl Work for Handwork {
             cpu_ns: self.cgroup.cpu_ns(),
             throttled: self.cgroup.throttled_periods(),
             oom_kills: self.cgroup.oom_kills(),
+            hand_ns: cpu_ns(&self.hand.child),
         });
         let answer = self.hand.ask("go", ANSWER)?;
         match answer.strip_prefix("error ") {
@@ -273,7 +294,15 @@ impl Work for Handwork {
         if let Ok(answer) = self.hand.ask("read", COUNTED)
             && let Ok(counted) = serde_json::from_str(&answer)
         {
-            self.last = counted;
+            self.last.extend::<BTreeMap<String, u64>>(counted);
+        }
+        let ended = self.hand.child.try_wait().ok().flatten();
+        // By the kernel's account: a hand that is held by the target's own quota may never get to say it.
+        if self.burns
+            && ended.is_none()
+            && let Some((now, then)) = cpu_ns(&self.hand.child).zip(before.hand_ns)
+        {
+            self.last.insert("burnt_cpu_ms".into(), now.saturating_sub(then) / 1_000_000);
         }
         let mut counted = self.last.clone();
         counted.insert("effect_ms".into(), (mono_ns() - before.at_ns) / 1_000_000);
@@ -285,7 +314,7 @@ impl Work for Handwork {
         since("target_cpu_ms", self.cgroup.cpu_ns(), before.cpu_ns, 1_000_000);
         since("target_throttled_periods", self.cgroup.throttled_periods(), before.throttled, 1);
         since("target_oom_kills", self.cgroup.oom_kills(), before.oom_kills, 1);
-        if let Some(status) = self.hand.child.try_wait().ok().flatten() {
+        if let Some(status) = ended {
             // Whoever ended it: what it held is gone, and so is the fault.
             let signal = std::os::unix::process::ExitStatusExt::signal(&status).unwrap_or_default();
             counted.insert("ended_by_signal".into(), signal.unsigned_abs().into());
