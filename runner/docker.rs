@@ -37,9 +37,10 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use endpoint::{Endpoint, Environment};
-use image::hex;
+use image::{NOBODY, hex};
 
 pub use attach::{AgentSpec, Attached, Output};
+pub use image::VOLUME;
 pub use look::{ContainerEvent, Found, Leftover, LeftoverKind};
 pub use make::{ContainerSpec, Started};
 

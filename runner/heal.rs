@@ -61,6 +61,7 @@ pub async fn undo(docker: &Docker, run: &str, tag: &str, container: &str, id: &s
         }
         Op::Renew(told) => renew(docker, run, id, &state, told.as_ref()).await,
         Op::Reconnect(_, Some(was)) => {
+            docker.detach_half(id, was).await?;
             docker.reconnect(id, was).await?;
             Ok(docker.attachment(id, &was.network_id).await?.is_some() || docker.state(id).await?.is_none())
         }
@@ -267,29 +268,33 @@ pub async fn everything(docker: &Docker, ledger: &mut Ledger) -> Vec<Healed> {
 
 /// How long a daemon that is away, as while it is restarted, is waited for.
 const AWAY_LIMIT: Duration = Duration::from_secs(30);
-/// How often what failed is tried again with a daemon that answers: it may have come back only just.
-const TRIES: u32 = 3;
-/// How long to wait between.
-const BETWEEN_TRIES: Duration = Duration::from_millis(300);
+/// How often it is asked meanwhile whether it is back.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+/// How long to wait before what failed is tried again with a daemon that answers: it may have come back only just, or be
+/// about to go.
+const BEFORE_TRIES: [Duration; 3] =
+    [Duration::from_millis(100), Duration::from_millis(300), Duration::from_secs(1)];
 
 /// As [`everything`], waiting for a daemon that is away and trying again what failed.
 pub async fn patiently(docker: &Docker, ledger: &mut Ledger) -> Vec<Healed> {
     let until = tokio::time::Instant::now() + AWAY_LIMIT;
     let mut whole = Vec::new();
-    let mut tries = 0;
+    let mut waits = BEFORE_TRIES.into_iter();
     loop {
         let (failed, done): (Vec<_>, Vec<_>) =
             everything(docker, ledger).await.into_iter().partition(|healed| healed.failed.is_some());
         whole.extend(done);
-        tries += 1;
-        if failed.is_empty() || tries >= TRIES {
+        let wait = if failed.is_empty() { None } else { waits.next() };
+        let Some(wait) = wait else {
             whole.extend(failed);
             return whole;
+        };
+        if docker.answers().await {
+            tokio::time::sleep(wait).await;
         }
-        tokio::time::sleep(BETWEEN_TRIES).await;
         while !docker.answers().await && tokio::time::Instant::now() < until {
-            tries = 0;
-            tokio::time::sleep(BETWEEN_TRIES).await;
+            waits = BEFORE_TRIES.into_iter();
+            tokio::time::sleep(ASK_EVERY).await;
         }
     }
 }

@@ -10,7 +10,7 @@
 //! number of times `read` and the counters.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufRead, Read, Write};
 use std::os::fd::AsRawFd;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -18,9 +18,10 @@ use std::time::{Duration, Instant};
 
 use super::cgroup::Cgroup;
 use super::processes;
+use super::takings;
 use super::task::{Task, Work};
 use super::wire::Counters;
-use crate::clock::mono_ns;
+use crate::clock::{mono_ns, read_ns};
 
 /// The longest a hand may take to be ready and to begin: less than the runner waits for the agent.
 const ANSWER: Duration = Duration::from_secs(4);
@@ -42,11 +43,11 @@ pub trait Chore {
     fn hierarchies(&self) -> &'static [&'static str];
 
     /// Begins, in threads of its own. `tag` names what is made; `cgroup` is the target's, which this process has
-    /// entered.
+    /// entered; what is written to `kept` stays until both this process and the agent are gone ([`takings`]).
     ///
     /// # Errors
     /// Why it can't, for people.
-    fn begin(&self, tag: &str, cgroup: Cgroup) -> Result<Box<dyn Doing>, String>;
+    fn begin(&self, tag: &str, cgroup: Cgroup, kept: File) -> Result<Box<dyn Doing>, String>;
 }
 
 /// A chore under way.
@@ -59,8 +60,9 @@ pub trait Doing {
 ///
 /// # Errors
 /// It was not spoken to as agreed, for people.
-pub fn serve(tag: &str) -> Result<(), String> {
+pub fn serve(tag: &str, kept: i32) -> Result<(), String> {
     die_with_parent();
+    let kept = takings::handed_on(kept).map_err(|error| format!("the file to keep memory in: {error}"))?;
     let mut lines = io::stdin().lock().lines().map_while(Result::ok);
     let Some(order) = lines.next() else { return Ok(()) };
     let task: Task = serde_json::from_str(&order).map_err(|error| format!("what to do: {error}"))?;
@@ -71,7 +73,7 @@ pub fn serve(tag: &str) -> Result<(), String> {
     }
     let begun = Cgroup::of_target().and_then(|cgroup| {
         cgroup.enter(chore.hierarchies())?;
-        chore.begin(tag, cgroup)
+        chore.begin(tag, cgroup, kept)
     });
     let mut doing = match begun {
         Ok(doing) => doing,
@@ -115,6 +117,8 @@ pub struct Hand {
     input: ChildStdin,
     output: ChildStdout,
     heard: Vec<u8>,
+    /// What the hand wrote here is still held if it is killed, as the kernel may where it made memory run short.
+    kept: File,
 }
 
 impl Hand {
@@ -122,15 +126,18 @@ impl Hand {
     fn start(tag: &str, task: &Task) -> Result<Self, String> {
         let failed = |error: io::Error| format!("could not start a process of our own: {error}");
         let program = std::env::current_exe().map_err(failed)?;
-        let mut child = Command::new(program)
+        let kept = takings::file().map_err(failed)?;
+        let mut command = Command::new(program);
+        command
             .args(ARGUMENTS)
             .arg(format!("--tag={tag}"))
+            .arg(format!("--kept={}", kept.as_raw_fd()))
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(failed)?;
+            .stdout(Stdio::piped());
+        takings::hand_on(&kept, &mut command);
+        let mut child = command.spawn().map_err(failed)?;
         let (input, output) = child.stdin.take().zip(child.stdout.take()).expect("both were asked for");
-        let mut hand = Self { child, input, output, heard: Vec::new() };
+        let mut hand = Self { child, input, output, heard: Vec::new(), kept };
         let order = serde_json::to_string(task).expect("a task is plain data");
         match hand.ask(&order, ANSWER)?.as_str() {
             "ready" => Ok(hand),
@@ -176,7 +183,8 @@ impl Hand {
         let until = Instant::now() + GONE;
         loop {
             match self.child.try_wait() {
-                Ok(Some(_)) => return true,
+                // Nobody else writes to it any more.
+                Ok(Some(_)) => return self.kept.set_len(0).is_ok(),
                 Ok(None) if Instant::now() < until => std::thread::sleep(LOOK_EVERY),
                 _ => return false,
             }
@@ -198,7 +206,7 @@ pub fn stage(tag: &str, task: &Task) -> Result<Box<dyn Work>, String> {
     let cgroup = Cgroup::of_target()?;
     let hand = Hand::start(tag, task)?;
     let burns = matches!(task, Task::Burn(_));
-    Ok(Box::new(Handwork { hand, cgroup, burns, fired: None, last: BTreeMap::new() }))
+    Ok(Box::new(Handwork { hand, cgroup, burns, fired: None, begun_ns: None, last: BTreeMap::new() }))
 }
 
 /// Kills every hand with this tag that an agent left; how many there were.
@@ -237,23 +245,14 @@ struct Before {
     cpu_ns: Option<u64>,
     throttled: Option<u64>,
     oom_kills: Option<u64>,
-    /// CPU time of the hand's own.
-    hand_ns: Option<u64>,
 }
 
 /// CPU time that a child of ours has used, which must not have been waited for: its number would be anybody's.
 fn cpu_ns(child: &Child) -> Option<u64> {
     let mut clock = 0;
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: both outlive the calls.
-    unsafe {
-        if libc::clock_getcpuclockid(child.id().cast_signed(), &raw mut clock) != 0
-            || libc::clock_gettime(clock, &raw mut now) != 0
-        {
-            return None;
-        }
-    }
-    Some(now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs())
+    // SAFETY: `clock` outlives the call.
+    let failed = unsafe { libc::clock_getcpuclockid(child.id().cast_signed(), &raw mut clock) };
+    (failed == 0).then(|| read_ns(clock)).flatten()
 }
 
 /// A task that a hand does, and what the target's cgroup says of it meanwhile.
@@ -264,6 +263,8 @@ struct Handwork {
     /// CPU time is what it is to use up.
     burns: bool,
     fired: Option<Before>,
+    /// CPU time that the hand had used when it had begun: its way into the cgroup is not on the target's account.
+    begun_ns: Option<u64>,
     /// What the hand counted when it last answered, and what was last counted of it.
     last: BTreeMap<String, u64>,
 }
@@ -275,11 +276,13 @@ impl Work for Handwork {
             cpu_ns: self.cgroup.cpu_ns(),
             throttled: self.cgroup.throttled_periods(),
             oom_kills: self.cgroup.oom_kills(),
-            hand_ns: cpu_ns(&self.hand.child),
         });
         let answer = self.hand.ask("go", ANSWER)?;
         match answer.strip_prefix("error ") {
-            None if answer == "gone" => Ok(()),
+            None if answer == "gone" => {
+                self.begun_ns = cpu_ns(&self.hand.child);
+                Ok(())
+            }
             None => Err(format!("a process of our own said `{answer}` instead of having begun")),
             Some(why) => Err(why.to_owned()),
         }
@@ -300,7 +303,7 @@ impl Work for Handwork {
         // By the kernel's account: a hand that is held by the target's own quota may never get to say it.
         if self.burns
             && ended.is_none()
-            && let Some((now, then)) = cpu_ns(&self.hand.child).zip(before.hand_ns)
+            && let Some((now, then)) = cpu_ns(&self.hand.child).zip(self.begun_ns)
         {
             self.last.insert("burnt_cpu_ms".into(), now.saturating_sub(then) / 1_000_000);
         }

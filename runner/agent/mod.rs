@@ -41,6 +41,7 @@ pub mod skewed;
 pub mod sockets;
 pub mod step;
 pub mod steps;
+pub mod takings;
 pub mod task;
 pub mod turns;
 pub mod vdso;

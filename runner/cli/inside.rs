@@ -27,6 +27,9 @@ enum Part {
         /// Names the run, for whoever ends what is left.
         #[arg(long)]
         tag: String,
+        /// The number of the file that it may keep memory in.
+        #[arg(long)]
+        kept: i32,
     },
     /// End the processes of a container that its daemon has lost, in the machine's own pid namespace.
     Evict {
@@ -65,7 +68,9 @@ pub fn run(args: Args) -> Result<Exit> {
                 .map_err(|error| Error::environment("the agent could not start").because(error))?;
             Ok(Exit::Held)
         }
-        Part::Hand { tag } => agent::hand::serve(&tag).map(|()| Exit::Held).map_err(Error::environment),
+        Part::Hand { tag, kept } => {
+            agent::hand::serve(&tag, kept).map(|()| Exit::Held).map_err(Error::environment)
+        }
         Part::Evict { container } => {
             agent::evict::evict(&container).map(|_| Exit::Held).map_err(Error::environment)
         }

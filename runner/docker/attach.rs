@@ -12,6 +12,7 @@ use futures_util::stream::{Stream, StreamExt};
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 
+use super::cgroup::is_elsewhere;
 use super::{ApiError, CALL_LIMIT, Docker, LogOutput, api, bounded, label, query};
 use crate::agent::task::{Capability, Place};
 use crate::agent::wire::MAX_LINE_BYTES;
@@ -76,7 +77,8 @@ impl Docker {
             Place::Cgroup | Place::Devices => Some(self.cgroup_mounts(&spec.target_id, spec.place).await?),
             Place::Network | Place::Processes => None,
         };
-        let body = api::ContainerCreateBody {
+        let in_cgroup = mounts.is_some();
+        let mut body = Box::new(api::ContainerCreateBody {
             cmd: Some(vec!["inside".into(), "agent".into(), format!("--keep={}", or_none(&keep))]),
             attach_stdin: Some(true),
             attach_stdout: Some(true),
@@ -103,8 +105,15 @@ impl Docker {
                 ..Default::default()
             }),
             ..Default::default()
-        };
-        let id = self.create(&spec.run, &spec.name, labels, body).await?;
+        });
+        // A body takes kilobytes, and every caller's future would carry both.
+        let mut created = Box::pin(self.create(&spec.run, &spec.name, labels.clone(), (*body).clone())).await;
+        if in_cgroup && created.as_ref().is_err_and(is_elsewhere) {
+            let told = self.cgroup_mounts_as_told(&spec.target_id, spec.place).await?;
+            body.host_config.get_or_insert_default().mounts = Some(told);
+            created = Box::pin(self.create(&spec.run, &spec.name, labels, *body)).await;
+        }
+        let id = created?;
         let attached = self.attach_and_start(&what, &id).await;
         if attached.is_err() {
             // Created but not started: AutoRemove does not apply yet.

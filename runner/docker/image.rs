@@ -20,6 +20,11 @@ use super::label;
 pub const PROGRAM: &str = "/chaos";
 /// The image's name; the tag is the content's hash.
 pub const NAME: &str = "chaos";
+/// Where a lab's container has its volume. The image has this folder, empty: a new volume takes after it, and so belongs
+/// to whom it belongs to.
+pub const VOLUME: &str = "/data";
+/// User and group without privileges, as whom labs run.
+pub(super) const NOBODY: u64 = 65_534;
 /// One directory for all libraries, whatever the host's layout: the loader is told by `LD_LIBRARY_PATH`.
 const LIBRARIES: &str = "/lib/chaos";
 /// Docker writes container names into /etc/hosts and serves its DNS; nothing else is asked.
@@ -54,6 +59,8 @@ enum Content {
     File(File, u64),
     Bytes(&'static [u8]),
     Directory,
+    /// One that [`NOBODY`] may write to.
+    Writable,
 }
 
 impl Image {
@@ -66,6 +73,7 @@ impl Image {
         let exe = open(program)?;
         let created = exe.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut files = vec![Entry { path: "/etc/nsswitch.conf".into(), content: Content::Bytes(NSSWITCH) }];
+        files.push(Entry { path: format!("{VOLUME}/"), content: Content::Writable });
         let interpreter = Elf::read(&exe).interpreter;
         files.push(Entry::file(PROGRAM.into(), exe)?);
         let libraries = if interpreter.is_some() { mapped_libraries()? } else { Vec::new() };
@@ -136,6 +144,13 @@ impl Image {
             match &entry.content {
                 Content::Directory => {
                     out.write_all(header(name, tar::EntryType::Directory, 0)?.as_bytes())?
+                }
+                Content::Writable => {
+                    let mut header = header(name, tar::EntryType::Directory, 0)?;
+                    header.set_uid(NOBODY);
+                    header.set_gid(NOBODY);
+                    header.set_cksum();
+                    out.write_all(header.as_bytes())?;
                 }
                 Content::Bytes(bytes) => {
                     out.write_all(header(name, tar::EntryType::Regular, bytes.len() as u64)?.as_bytes())?;

@@ -1,5 +1,6 @@
 //! Containers that the daemon has lost: it was killed while it started one, takes it for stopped, and refuses to start
-//! it because what it started still runs. It does not mend that when it starts again either.
+//! it because what it started still runs, or because containerd has not yet cleared away what it had begun. The daemon
+//! does not mend the former when it starts again either.
 //!
 //! So whoever heals ends the lost processes itself ([`crate::agent::evict`]) and has the container started then.
 
@@ -77,7 +78,8 @@ impl Docker {
     }
 }
 
-/// True if the daemon refuses to start a container that it takes for stopped because that runs.
+/// True if the daemon refuses to start a container that it takes for stopped because of what is left of an earlier
+/// start: a task of containerd, or the folder of one.
 fn is_lost(failed: &Failed, id: &str) -> bool {
-    failed.says(&["id already in use", &format!("task {id}: already exists")])
+    failed.says(&["id already in use", &format!("task {id}: already exists"), &format!("{id}: file exists")])
 }

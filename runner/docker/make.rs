@@ -12,8 +12,8 @@ use tokio::sync::mpsc;
 
 use super::image::Image;
 use super::{
-    CALL_LIMIT, Docker, LOAD_LIMIT, absent_is_none, api, body_try_stream, bounded, full_name, host_id, label,
-    query, short,
+    CALL_LIMIT, Docker, LOAD_LIMIT, NOBODY, VOLUME, absent_is_none, api, body_try_stream, bounded, full_name,
+    host_id, label, query, short,
 };
 use crate::error::{Error, Result};
 
@@ -21,8 +21,6 @@ use crate::error::{Error, Result};
 const LAB_MEMORY_BYTES: i64 = 512 << 20;
 /// Threads of a lab role; it uses a handful, and more while names don't resolve.
 const LAB_PIDS_LIMIT: i64 = 128;
-/// Nobody.
-const LAB_USER: &str = "65534:65534";
 /// Below the kernel's usual range for outgoing connections (32768 and up), so that no client of this
 /// machine takes the port of a container while it is down.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
@@ -32,6 +30,9 @@ const PORT_TRIES: u32 = 8;
 const IMAGE_IDLE_S: i64 = 3600;
 /// Size of the pieces in which an image is sent.
 const PIECE_BYTES: usize = 256 << 10;
+/// Longer than the usual call: the runtime and the network are set up meanwhile, for several containers at once, and
+/// nothing is broken yet that would have to be taken back in time. A slow machine takes more than 15 s for it.
+const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long a network's last endpoints may take to go away.
 const NETWORK_LIMIT: Duration = Duration::from_secs(10);
 /// How often to try again meanwhile.
@@ -52,6 +53,8 @@ pub struct ContainerSpec {
     pub network: String,
     /// TCP ports published on 127.0.0.1.
     pub publish: Vec<u16>,
+    /// True for one with a volume of its own at [`VOLUME`], which is removed with it.
+    pub volume: bool,
     /// Labels beyond run, role, name, service and host.
     pub labels: BTreeMap<String, String>,
 }
@@ -200,12 +203,13 @@ impl Docker {
                 .collect::<Result<BTreeMap<_, _>>>()?;
             let id = self.create(&spec.run, &spec.name, spec.labels(), spec.body(&ports)).await?;
             let start = self.api.start_container(&id, None::<query::StartContainerOptions>);
-            let Err(failed) = bounded(format!("start {}", spec.name), CALL_LIMIT, start).await else {
+            let Err(failed) = bounded(format!("start {}", spec.name), START_LIMIT, start).await else {
                 return Ok(Started { id, ports });
             };
-            self.remove(&id).await?;
+            let removed = self.remove(&id).await;
             let port_taken = failed.says(&["port is already allocated", "address already in use"]);
-            if !port_taken || tries == PORT_TRIES {
+            // The first failure is the one to act on; what could not be removed has the run's label.
+            if !port_taken || tries == PORT_TRIES || removed.is_err() {
                 return Err(failed.into());
             }
         }
@@ -288,6 +292,19 @@ impl ContainerSpec {
         labels
     }
 
+    /// A volume without a name, so that it goes with its container; labelled all the same, so that it is found if the
+    /// daemon dies between the two.
+    fn mount(&self) -> api::Mount {
+        let mut labels: HashMap<String, String> = self.labels().into_iter().collect();
+        labels.extend([(label::RUN.into(), self.run.clone()), (label::HOST.into(), host_id())]);
+        api::Mount {
+            typ: Some(api::MountType::VOLUME),
+            target: Some(VOLUME.into()),
+            volume_options: Some(api::MountVolumeOptions { labels: Some(labels), ..Default::default() }),
+            ..Default::default()
+        }
+    }
+
     fn body(&self, ports: &BTreeMap<u16, SocketAddr>) -> api::ContainerCreateBody {
         let bindings = ports.iter().map(|(port, address)| {
             let binding = api::PortBinding {
@@ -304,7 +321,7 @@ impl ContainerSpec {
         api::ContainerCreateBody {
             cmd: Some(self.command.clone()),
             hostname: Some(self.name.clone()),
-            user: Some(LAB_USER.into()),
+            user: Some(format!("{NOBODY}:{NOBODY}")),
             exposed_ports: Some(ports.keys().map(|port| format!("{port}/tcp")).collect()),
             networking_config: Some(api::NetworkingConfig {
                 endpoints_config: Some(HashMap::from([(self.network.clone(), endpoint)])),
@@ -314,6 +331,7 @@ impl ContainerSpec {
                 port_bindings: Some(bindings.collect()),
                 memory: Some(LAB_MEMORY_BYTES),
                 pids_limit: Some(LAB_PIDS_LIMIT),
+                mounts: self.volume.then(|| vec![self.mount()]),
                 // A name that does not resolve must fail fast, not in the resolver's ten seconds.
                 // With ndots set and no search domain, Docker answers for short names itself instead of asking around.
                 dns_options: Some(vec!["ndots:1".into(), "timeout:1".into(), "attempts:1".into()]),

@@ -46,6 +46,20 @@ impl Docker {
         }
     }
 
+    /// Takes a running container off a network where its daemon still says it is attached, though it was to be taken
+    /// off. One that died meanwhile has it on its books as it was, and the kernel may have nothing of it any more. No
+    /// error if it is not attached.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub async fn detach_half(&self, id: &str, endpoint: &Endpoint) -> Result<()> {
+        let attached = self.attachment(id, &endpoint.network_id).await?.is_some();
+        if attached && self.state(id).await?.is_some_and(|state| state.pid.is_some()) {
+            self.forget(id, endpoint).await;
+        }
+        Ok(())
+    }
+
     /// Has the daemon drop whatever it still knows of a container's part in a network. Best effort: what comes of it
     /// is seen when it is attached.
     async fn forget(&self, id: &str, endpoint: &Endpoint) {

@@ -16,7 +16,7 @@ record! {
         pub on: Located<String>,
         /// How much goes on: bits of whole packets, their headers included.
         pub rate: BitRate,
-        /// How much may go on at once after a pause; left out: two packets, or 2 ms of the rate.
+        /// How much may go on at once after a pause; left out: two packets, or 10 ms of the rate.
         pub burst: Option<Size>,
         /// How much may wait, as data or as the time that it waits at most; four whole packets at least.
         pub queue: QueueRoom = QueueRoom(Room::Time(100_000_000)),

@@ -14,10 +14,14 @@ use crate::units::Duration;
 
 record! {
     /// Takes memory away from the target, one way or the other. With `fill` a process of ours enters its cgroup,
-    /// takes memory until the use of it is at that level, and holds what it took; where memory then runs short, the
-    /// kernel kills whoever holds most, our process perhaps, which is seen and told. `limit` lowers the limit through
-    /// Docker's API: refused if the target uses more than that already; the former limit is written back when the
-    /// phase ends, and a container that the kernel killed meanwhile for lack of memory is started again.
+    /// takes memory until the use of it is at that level, and holds what it took in no process's name. Where memory then
+    /// runs short, it is the target that lives with less, as when a neighbour within its limit leaks: the kernel takes
+    /// back pages of its files, its code among them, and in the end kills its biggest process. That is seen and told,
+    /// and the container is started again when the phase ends. All is given back at once, and the fault not proven,
+    /// where the machine itself has less than 2% of its memory left. A target with no limit below what the machine has
+    /// could take all of that: there the process of ours holds it, and is the first to be killed. `limit` lowers the
+    /// limit through Docker's API: refused if the target uses more than that already; the former limit is written back
+    /// when the phase ends, and a container that the kernel killed meanwhile for lack of memory is started again.
     pub struct Memory ("memory") {
         /// The target.
         pub on: Located<String>,
@@ -104,7 +108,10 @@ impl FaultKind for Memory {
                 let of = |name: &str| counted.get(name).copied().unwrap_or_default();
                 // Full already is not ours; what was taken must be on the target's account.
                 let held = of("peak_held_bytes");
-                held > 0 && of("reached") == 1 && of("target_memory_bytes") >= of("held_bytes")
+                held > 0
+                    && of("reached") == 1
+                    && of("machine_short") == 0
+                    && of("target_memory_bytes") >= of("held_bytes")
                     || of("target_oom_kills") > 0
             }),
             // Living with less is what is tried; that the kernel's limit is lower says that it did.

@@ -296,7 +296,7 @@ impl Injector {
             (None, _) => Ok((self.clock.now_ns(), true)),
             (_, Err(error)) => Err(error),
         };
-        TakenBack { step: step.id, result, evidence }
+        TakenBack { step: step.id, result, evidence, expired: false }
     }
 
     /// The step whose signal a daemon's `kill` event tells of; nothing if somebody else sent it.

@@ -94,14 +94,23 @@ impl Injector {
         {
             return ids
                 .into_iter()
-                .map(|step| match undone.get(&step) {
-                    Some(undone) => TakenBack {
-                        step,
-                        result: Ok((link.instant(self.clock, undone.at_ns), undone.verified)),
-                        evidence: Some(Evidence::Packets(undone.counters.clone())),
-                    },
-                    // It was not in effect.
-                    None => TakenBack { step, result: Ok((self.clock.now_ns(), true)), evidence: None },
+                .map(|step| {
+                    let expired = link.expired(step);
+                    match undone.get(&step).or(expired.as_ref()) {
+                        Some(undone) => TakenBack {
+                            step,
+                            result: Ok((link.instant(self.clock, undone.at_ns), undone.verified)),
+                            evidence: Some(Evidence::Packets(undone.counters.clone())),
+                            expired: expired.is_some(),
+                        },
+                        // It was not in effect.
+                        None => TakenBack {
+                            step,
+                            result: Ok((self.clock.now_ns(), true)),
+                            evidence: None,
+                            expired: false,
+                        },
+                    }
                 })
                 .collect();
         }
@@ -120,6 +129,7 @@ impl Injector {
                 step,
                 result: result.clone().map(|verified| (at_ns, verified)).map_err(Error::environment),
                 evidence: seen.get(&step).cloned(),
+                expired: false,
             })
             .collect()
     }

@@ -4,7 +4,7 @@
 //! [`News`]. When the stream ends the agent is gone, and every waiting call is told so. Every call has a
 //! timeout: an agent that does not answer is treated as gone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::agent::kernel;
-use crate::agent::wire::{Command, Hello, Outcome, Reply, Request};
+use crate::agent::wire::{Command, Hello, Outcome, Reply, Request, Undone};
 use crate::clock::{Clock, mono_ns};
 use crate::docker::{AgentSpec, Docker, Output};
 use crate::error::{Error, Result};
@@ -48,6 +48,8 @@ pub(crate) struct Link {
 struct Waiting {
     next_id: u64,
     calls: HashMap<u64, oneshot::Sender<Outcome>>,
+    /// Steps that it undid at their deadline.
+    expired: BTreeMap<u32, Undone>,
     /// Set once the stream has ended: why.
     gone: Option<String>,
     /// We are ending it ourselves: its end is no news.
@@ -155,21 +157,32 @@ impl Link {
         self.offset.to_theirs(clock.to_mono(t_ns))
     }
 
+    /// How a step ended that the agent undid at its deadline. It says so before it answers anything later.
+    pub fn expired(&self, step: u32) -> Option<Undone> {
+        self.waiting.lock().expect("no holder of this lock panics").expired.get(&step).cloned()
+    }
+
     /// True if the stream has ended.
     pub fn is_gone(&self) -> bool {
         self.waiting.lock().is_ok_and(|waiting| waiting.gone.is_some())
     }
 
-    /// Ends the agent in order: end of input, which it takes to mean "undo and exit". Twice is once.
-    pub async fn close(&self) {
-        self.waiting.lock().expect("no holder of this lock panics").closing = true;
+    /// Ends the agent in order: end of input, which it takes to mean "undo and exit". Twice is once. True if it was
+    /// there to be told and has ended since.
+    pub async fn close(&self) -> bool {
+        let gone = {
+            let mut waiting = self.waiting.lock().expect("no holder of this lock panics");
+            waiting.closing = true;
+            waiting.gone.is_some()
+        };
         drop(self.outbox.lock().expect("no holder of this lock panics").take());
         let tasks = self.tasks.lock().expect("no holder of this lock panics").take();
-        let Some([mut writer, reader]) = tasks else { return };
+        let Some([mut writer, reader]) = tasks else { return false };
         // It needs milliseconds; what does not end by itself is removed with the run's containers.
-        let _ = tokio::time::timeout(ANSWER_TIMEOUT, async { tokio::join!(&mut writer, reader) }).await;
+        let ended = tokio::time::timeout(ANSWER_TIMEOUT, async { tokio::join!(&mut writer, reader) }).await;
         // One that hangs in a write would keep the input open.
         writer.abort();
+        ended.is_ok() && !gone
     }
 }
 
@@ -200,7 +213,9 @@ async fn read(
                     call.map(|call| call.send(outcome));
                 }
                 Ok(Reply { id: None, outcome: Outcome::Expired(steps) }) => {
-                    let _ = news.send(News::Expired { steps: steps.into_keys().collect() }).await;
+                    let numbers = steps.keys().copied().collect();
+                    waiting.lock().expect("no holder of this lock panics").expired.extend(steps);
+                    let _ = news.send(News::Expired { steps: numbers }).await;
                 }
                 Ok(_) => {}
                 Err(error) => break format!("it spoke nonsense: {error}"),

@@ -102,6 +102,8 @@ pub struct TakenBack {
     pub result: Result<(u64, bool)>,
     /// What was seen just before.
     pub evidence: Option<Evidence>,
+    /// True if its agent had undone it by then, at its deadline.
+    pub expired: bool,
 }
 
 /// Runs steps for one run. Shared by the tasks that wait for what it does, so that its caller need not.
@@ -262,10 +264,18 @@ impl Injector {
         self.book().links.get(post).cloned()
     }
 
-    /// Ends every agent; each undoes whatever is left of its own accord.
-    pub async fn disarm(&self) {
-        let links = std::mem::take(&mut self.book().links);
-        join_all(links.values().map(|link| link.close())).await;
+    /// Ends every agent; each undoes whatever is left of its own accord. True if all that were armed were there to do
+    /// so: one whose daemon died may be killed with what it made ready still in its namespaces.
+    pub async fn disarm(&self) -> bool {
+        let (links, complete) = {
+            let mut book = self.book();
+            let links = std::mem::take(&mut book.links);
+            let complete = book.steps.keys().all(|post| links.contains_key(post));
+            (links, complete)
+        };
+        let ended = join_all(links.values().map(|link| link.close())).await;
+        // The end of a stream looks the same where its daemon died just then.
+        complete && ended.into_iter().all(|in_order| in_order) && self.docker.answers().await
     }
 }
 

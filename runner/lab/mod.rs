@@ -56,11 +56,13 @@ pub struct Member {
     pub service: String,
     /// What its role is told.
     pub arguments: Vec<String>,
+    /// True if it has a disk.
+    pub disk: bool,
 }
 
 impl Member {
     fn new(name: &str, service: &str, arguments: Vec<String>) -> Self {
-        Self { name: name.into(), service: service.into(), arguments }
+        Self { name: name.into(), service: service.into(), arguments, disk: false }
     }
 }
 

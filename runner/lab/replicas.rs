@@ -6,7 +6,7 @@ use futures_util::future::{join_all, try_join_all};
 
 use super::role::PORT;
 use super::{Member, Up, await_ready, lab_labels};
-use crate::docker::{ContainerSpec, Docker};
+use crate::docker::{ContainerSpec, Docker, VOLUME};
 use crate::error::{Error, Result};
 use crate::patience::Patience;
 use crate::plan::inventory::Container;
@@ -16,7 +16,7 @@ use crate::spec::Replicas;
 const NETWORK: &str = "lab";
 /// The most API replicas: enough for every experiment, few enough for a laptop.
 pub const MAX_APIS: u32 = 20;
-/// Where a durable store keeps orders: the only file system of the lab's that its user may write to.
+/// Where a durable store without a disk keeps orders: in memory, so that an experiment may fill it up.
 const STORE_FOLDER: &str = "/dev/shm";
 /// The API gives up on the store before the gateway gives up on the API, so that errors say which it was.
 const API_PATIENCE: f64 = 0.8;
@@ -48,10 +48,12 @@ pub fn members(lab: &Replicas) -> Vec<Member> {
         Member::new(name, "api", arguments.map(str::to_owned).to_vec())
     }));
     let mut store = ["store", "--delay", &lab.store_delay.to_string()].map(str::to_owned).to_vec();
-    if lab.durable {
+    if lab.store_disk {
+        store.extend(["--keep-in".into(), VOLUME.into(), "--sync".into()]);
+    } else if lab.durable {
         store.extend(["--keep-in".into(), STORE_FOLDER.into()]);
     }
-    members.push(Member::new("store-1", "store", store));
+    members.push(Member { disk: lab.store_disk, ..Member::new("store-1", "store", store) });
     members
 }
 
@@ -107,6 +109,7 @@ pub async fn up(
             name: member.name,
             service: member.service,
             network: network.clone(),
+            volume: member.disk,
             labels: labels.clone(),
         };
         async move { docker.run_container(&spec).await.map(|started| (spec, started)) }
@@ -142,6 +145,20 @@ mod tests {
             eject_for: Duration::from_s(5),
             store_delay: Duration::from_ms(1),
             durable: false,
+            store_disk: false,
+        }
+    }
+
+    #[test]
+    fn a_store_with_a_disk_keeps_orders_there_and_nowhere_else() {
+        let store = |durable, store_disk| {
+            let member = members(&Replicas { durable, store_disk, ..replicas() }).pop().unwrap();
+            (member.arguments.join(" "), member.disk)
+        };
+        assert_eq!(store(false, false), ("store --delay 1ms".into(), false));
+        assert_eq!(store(true, false), ("store --delay 1ms --keep-in /dev/shm".into(), false));
+        for durable in [false, true] {
+            assert_eq!(store(durable, true), ("store --delay 1ms --keep-in /data --sync".into(), true));
         }
     }
 

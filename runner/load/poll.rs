@@ -273,15 +273,6 @@ pub fn ordinary() -> bool {
     unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const priority) == 0 }
 }
 
-/// CPU time that the calling thread has used, user and system, in nanoseconds.
-pub fn thread_cpu_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is a valid timespec for the call to fill; every thread has a CPU clock.
-    let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut now) };
-    assert_eq!(failed, 0, "a thread has its own CPU clock");
-    now.tv_sec.unsigned_abs() * NS_PER_S + now.tv_nsec.unsigned_abs()
-}
-
 /// Has the kernel make room for so many open files at once, as far as the limit goes: it doubles the table of a
 /// process when it is full, and a process of several threads waits tens of milliseconds for each doubling. Done
 /// while a backlog is worked off, each wait makes the backlog that asks for the next.

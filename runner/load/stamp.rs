@@ -9,6 +9,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use crate::clock::read_ns;
 use crate::units::NS_PER_S;
 
 /// Room for one control message with a time in it.
@@ -104,10 +105,7 @@ fn received_ns(message: &libc::msghdr) -> Option<u64> {
 
 /// CLOCK_REALTIME now.
 fn real_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is a valid timespec for the call to fill, and CLOCK_REALTIME always exists.
-    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut now) };
-    now.tv_sec.unsigned_abs() * NS_PER_S + now.tv_nsec.unsigned_abs()
+    read_ns(libc::CLOCK_REALTIME).expect("every Linux has this clock")
 }
 
 #[cfg(test)]

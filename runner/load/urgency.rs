@@ -6,6 +6,7 @@
 //! The decision is [`Urgency::next`]; all else is system calls.
 
 use super::poll;
+use crate::clock;
 
 /// Of its core, a real-time thread may use so much: 5% less than the kernel allows.
 const GIVEN_BACK_ABOVE: f64 = 0.9;
@@ -28,7 +29,7 @@ impl Urgency {
     /// Takes real-time priority for the calling thread if that is wanted and permitted.
     pub fn of(wanted: bool, now_ns: u64) -> Self {
         let granted = wanted && poll::realtime();
-        Self { granted, held: granted, throughout: granted, weighed_ns: (now_ns, poll::thread_cpu_ns()) }
+        Self { granted, held: granted, throughout: granted, weighed_ns: (now_ns, clock::thread_cpu_ns()) }
     }
 
     /// True while the thread has real-time priority.
@@ -46,7 +47,7 @@ impl Urgency {
         if !self.granted {
             return;
         }
-        let cpu_ns = poll::thread_cpu_ns();
+        let cpu_ns = clock::thread_cpu_ns();
         let (wall_before_ns, cpu_before_ns) = std::mem::replace(&mut self.weighed_ns, (now_ns, cpu_ns));
         let share = (cpu_ns - cpu_before_ns) as f64 / (now_ns - wall_before_ns).max(1) as f64;
         let held = Self::next(self.held, share);

@@ -31,7 +31,7 @@ use super::stamp::Stamps;
 use super::urgency::Urgency;
 use super::visit::Visits;
 use super::window::{Now, OVERDUE_NS};
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 
 /// How often ended arrivals are handed over: the live view is at most this much behind.
 const HAND_OVER_NS: u64 = 50_000_000;
@@ -261,7 +261,7 @@ impl Worker {
         self.progress.caught_up(ended_ns);
         self.hand_over(ended_ns);
         Fared {
-            cpu_ns: poll::thread_cpu_ns(),
+            cpu_ns: clock::thread_cpu_ns(),
             wall_ns: ended_ns - started_ns,
             realtime: urgency.throughout(),
             ..self.progress.fared

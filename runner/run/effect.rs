@@ -20,6 +20,9 @@ use crate::plan::PhasePlan;
 /// first one, and what they are made of is kept for a second only.
 const KNOWN_WITHIN_NS: u64 = 500_000_000;
 
+/// Why a step is lost that its agent undid.
+pub(super) const DEADLINE: &str = "its deadline passed";
+
 /// What telling one lane may take, on a machine that has little time: lines go through the daemon one by one.
 const TELLING_NS: u64 = 4_000_000;
 /// The longest that lanes are told ahead: what it takes is taken from the phase before.
@@ -203,6 +206,7 @@ impl<'r> Live<'r> {
             self.injector.restarted(&container);
         }
         self.active.clear();
+        self.gone.clear();
         self.looked_at.clear();
         self.steady = None;
         let struck = self.settle(settled).await;
@@ -225,12 +229,16 @@ impl<'r> Live<'r> {
     }
 
     fn took_back(&mut self, asked_ns: u64, back: TakenBack, settled: &mut Vec<u32>) -> Result<()> {
-        let TakenBack { step, result, evidence } = back;
+        let TakenBack { step, result, evidence, expired } = back;
         let mut noted = Ok(());
+        // A runner that hung until then, or heard of it only now, has not noted it yet.
+        if expired && self.gone.insert(step) {
+            noted = self.scribe.note(Event::Lost { step, why: DEADLINE.into() });
+        }
         if let Some(evidence) = evidence
             && !self.looked_at.contains(&step)
         {
-            noted = self.scribe.note(Event::Evidence { step, evidence });
+            noted = noted.and(self.scribe.note(Event::Evidence { step, evidence }));
         }
         let reversible = self.plan.step(step).is_some_and(|(_, step)| step.undo.is_some());
         let unhealed = |why: String| Event::Unhealed { step, why, command: heal::command(self.run) };
@@ -242,7 +250,7 @@ impl<'r> Live<'r> {
                 if !reversible {
                     return noted;
                 }
-                Event::Undone { step, asked_ns, at_ns, verified: true }
+                Event::Undone { step, asked_ns: asked_ns.min(at_ns), at_ns, verified: true }
             }
             Ok((_, false)) => unhealed("something of it is left".into()),
             Err(error) => unhealed(error.chain()),
@@ -275,6 +283,7 @@ impl<'r> Live<'r> {
             .filter(|id| self.plan.step(*id).is_some_and(|(_, step)| which(step)))
             .collect();
         for step in &lost {
+            self.gone.insert(*step);
             self.scribe.note(Event::Lost { step: *step, why: why.into() })?;
         }
         Ok(!lost.is_empty())

@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::books::Books;
+use super::effect::DEADLINE;
 use super::errand::{Done, Turn};
 use super::happening::Happening;
 use super::lapse::Lapses;
@@ -87,6 +88,8 @@ pub(super) struct Live<'r> {
     pub alerts: Alerts,
     /// Steps in effect, in the order applied, with their ledger keys.
     pub active: Vec<(u32, Option<u32>)>,
+    /// Those of them that were noted as lost.
+    pub gone: BTreeSet<u32>,
     /// What the present phase wants where a container is started anew.
     pub on_restart: OnRestart,
     pub lapses: Lapses,
@@ -143,6 +146,7 @@ impl<'r> Live<'r> {
             spending: Spending::new(plan),
             alerts: Alerts::of(&plan.slos),
             active: Vec::new(),
+            gone: BTreeSet::new(),
             on_restart: OnRestart::Reapply,
             lapses: Lapses::default(),
             interrupts: 0,
@@ -156,9 +160,9 @@ impl<'r> Live<'r> {
         }
     }
 
-    /// Runs every phase, heals, and closes the books; `early` is what happened before there was a loop. Errors are of
-    /// the journal or the ledger alone; everything else that goes wrong is an event.
-    pub async fn run(mut self, early: Vec<Happening>) -> Result<()> {
+    /// Runs every phase, heals, and closes the books; `early` is what happened before there was a loop. True if its
+    /// agents ended in order. Errors are of the journal or the ledger alone; everything else that goes wrong is an event.
+    pub async fn run(mut self, early: Vec<Happening>) -> Result<bool> {
         let ended = self.phases(early).await;
         // Whatever happened: nothing stays in effect.
         let healed = self.take_back().await;
@@ -183,7 +187,7 @@ impl<'r> Live<'r> {
         if stop.is_none() {
             self.ask_at(Moment::After).await?;
         }
-        self.injector.disarm().await;
+        let in_order = self.injector.disarm().await;
         if let Some(generator) = self.generator.take() {
             let (intervals, about) = generator.stop().await;
             for interval in intervals {
@@ -191,7 +195,7 @@ impl<'r> Live<'r> {
             }
             self.scribe.note(Event::Generator(about))?;
         }
-        Ok(())
+        Ok(in_order)
     }
 
     async fn phases(&mut self, early: Vec<Happening>) -> Result<Option<Stop>> {
@@ -304,7 +308,7 @@ impl<'r> Live<'r> {
                 self.lapses.suspect(container, place, why, self.scribe.now_ns());
             }
             Happening::Agent(News::Expired { steps }) => {
-                return self.lost(|step| steps.contains(&step.id), "its deadline passed");
+                return self.lost(|step| steps.contains(&step.id), DEADLINE);
             }
             Happening::Agent(News::Failed { step, why }) => {
                 return self.lost(|one| one.id == step, &why);

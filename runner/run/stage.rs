@@ -110,8 +110,8 @@ impl<'r> Stage<'r> {
         for task in tasks {
             task.abort();
         }
-        ended?;
-        self.books.settle(staged).await
+        // Else it stays owed, and is looked for with everything else that is left.
+        if ended? { self.books.settle(staged).await } else { Ok(()) }
     }
 
     async fn prepare(
@@ -145,8 +145,9 @@ impl<'r> Stage<'r> {
         let before = match armed {
             Ok(before) => before,
             Err(error) => {
-                injector.disarm().await;
-                self.books.settle(staged).await?;
+                if injector.disarm().await {
+                    self.books.settle(staged).await?;
+                }
                 return Err(error);
             }
         };

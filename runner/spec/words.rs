@@ -88,6 +88,10 @@ record! {
         /// The store writes each order to a file in `/dev/shm` before it answers, by a thread made for the purpose, as
         /// old programs do: then it needs room on that disk, and room for threads.
         pub durable: bool = false,
+        /// The store has a disk: a volume of Docker's at `/data`, which comes and goes with the lab. It writes each order
+        /// to a file there and waits until the disk has it, as databases do, before it answers. So it is durable, in
+        /// this folder instead of the other.
+        pub store_disk: bool = false,
     }
 }
 

@@ -157,6 +157,8 @@ def most(image):
 def main():
     parts = {"partition": partition, "hundred": hundred, "most": most}
     only = sys.argv[1:] or list(parts)
+    if unknown := [name for name in only if name not in parts]:
+        raise SystemExit(f"many: no part {unknown[0]}; there are: {', '.join(parts)}")
     with tempfile.TemporaryDirectory(prefix="chaos-bench-") as folder:
         image = image_of(os.path.realpath(PROGRAM), folder)
     row("what", "got", "bar")

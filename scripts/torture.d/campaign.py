@@ -80,10 +80,14 @@ class Crew:
     """Workers side by side, each a process with targets of its own."""
 
     def __init__(self, options, folder, program):
-        self.options, self.folder = options, folder
+        self.options, self.folder, self.program = options, folder, program
         self.plain, self.restarting = queue.Queue(), queue.Queue()
         self.results, self.processes, self.threads = queue.Queue(), [], []
         self.own = None
+
+    def assemble(self):
+        """Has all of them come up. Whatever comes of it, `dismiss` takes it down."""
+        options, folder, program = self.options, self.folder, self.program
         env = {**os.environ, "TORTURE_IMAGE": working.image_of(program, folder)}
         for number in range(options.workers):
             self.hire([sys.executable, f"{HERE}/worker.py", str(number), program, folder], env, self.plain)
@@ -126,8 +130,8 @@ class Crew:
             yield result
 
     def dismiss(self):
+        """Takes everything down and returns what of it is left on this machine, in words."""
         for process in self.processes:
-            process.stdin.close()
             # One in the middle of a job drops it, and takes its targets down.
             process.terminate()
         for process in self.processes:
@@ -135,8 +139,10 @@ class Crew:
                 process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
-        if self.own:
-            self.own.stop()
+                process.wait()
+        left = self.own.stop() if self.own else []
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return left + ([f"folder {self.folder}"] if os.path.exists(self.folder) else [])
 
 
 def quantile(values, share):
@@ -200,7 +206,8 @@ def main():
     parser.add_argument("--seed", type=int, default=1, help="draws which fault, who and when [1]")
     parser.add_argument("--kills", type=int, default=500, help="runs to interrupt [500]")
     parser.add_argument("--fault", action="append", help="only this kind; may be repeated")
-    parser.add_argument("--workers", type=int, default=2 * (os.cpu_count() or 1), help="targets at once")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1,
+                        help="targets at once; with more than one a core, healing is timed on a machine that is full")
     parser.add_argument("--no-restarts", dest="restarts", action="store_false", help="leave out restarts of a daemon")
     parser.add_argument("--only-restarts", action="store_true", help="kill nothing: restart the daemon every time")
     parser.add_argument("--program", default=os.path.join(HERE, "../../target/debug/chaos"))
@@ -215,28 +222,28 @@ def main():
     folder = tempfile.mkdtemp(prefix="chaos-torture-", dir="/var/tmp")
     begun = time.monotonic()
     crew = Crew(options, folder, program)
+    results, left = [], []
     try:
+        crew.assemble()
         lasts, agents, bad = calibrate(crew, chosen)
         print(f"{len(chosen)} faults uninterrupted in {time.monotonic() - begun:.0f} s: {len(bad)} left something", flush=True)
         work = jobs(options, chosen, agents)
         for job in work:
             job["after_s"] = job["at"] * lasts[job["fault"]]
             job["engine"] = crew.own.folder if crew.own else None
-        results = []
         for result in crew.do(work):
             results.append(result)
             if result["leftovers"]:
                 print(f"  {result['kind']}, {'+'.join(result['who'])}: {result['leftovers']}", flush=True)
     finally:
-        crew.dismiss()
-        shutil.rmtree(folder, ignore_errors=True)
-    if options.json:
-        with open(options.json, "w") as out:
-            out.writelines(json.dumps(result) + "\n" for result in results)
+        left = crew.dismiss()
+        if options.json:
+            with open(options.json, "w") as out:
+                out.writelines(json.dumps(result) + "\n" for result in results)
     table(results)
     missed = sum(bool(result.get("missed")) for result in results)
     print(f"seed {options.seed}, {len(results)} runs, {missed} over before the kill, {time.monotonic() - begun:.0f} s")
-    failed = judge(bad, 0) + judge(results, options.kills // 2)
+    failed = judge(bad, 0) + judge(results, options.kills // 2) + [f"the campaign itself left: {line}" for line in left]
     if failed:
         print("\n".join(["", *failed]), file=sys.stderr)
         sys.exit(1)

@@ -47,7 +47,6 @@ class Worker:
         self.program, self.folder = program, os.path.join(folder, f"slot-{number}")
         os.makedirs(self.folder)
         self.slot = Slot(number, image)
-        self.fresh()
 
     def fresh(self):
         """Targets as new."""
@@ -124,12 +123,12 @@ class Trial:
         runner, wardens, agents = self.child.poll() is None, self.wardens(), self.agents()
         if not runner:
             # It was done already: nothing was interrupted.
-            return {**self.came_to([], self.leftovers()), "missed": True}
+            return {**self.came_to([], self.failed_alone() + self.leftovers()), "missed": True}
         victims = {"runner": [self.child.pid], "warden": wardens, "agent": agents, "daemon": []}
         killed = [who for who in self.job["who"] if victims[who] or who == "daemon"]
         for who in killed:
             for pid in victims[who]:
-                kill(pid)
+                engine.kill(pid)
         # What a process held is let go of when it has ended, a moment after the signal.
         for pid in [pid for who in killed for pid in victims[who]]:
             while self.child.poll() is None if pid == self.child.pid else engine.alive(pid):
@@ -161,6 +160,10 @@ class Trial:
         result = self.came_to([], notes + self.leftovers())
         agents = any(event["event"] == "armed" and event["engine"] != "docker" for event in events)
         return {**result, "agents": agents, "lasts_s": (max(undone, default=started) - started) / 1e9}
+
+    def failed_alone(self):
+        """A run that nobody interrupted has no reason to end as broken."""
+        return [f"it broke by itself: {event['why']}" for event in self.journal() if event["event"] == "broke"]
 
     def await_start(self):
         """When the run began, which is just before it arms; None if it never did."""
@@ -291,13 +294,6 @@ def commands():
                 continue
 
 
-def kill(pid):
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # It ended by itself meanwhile.
-
-
 def image_of(program, folder):
     """The image of the program, loaded by bringing up its lab."""
     env = {**os.environ, "CHAOS_STATE_DIR": f"{folder}/lab-state"}
@@ -318,8 +314,9 @@ def main():
     else:
         image = os.environ["TORTURE_IMAGE"]
     worker = Worker(number, program, folder, image)
-    print(json.dumps({"ready": number}), flush=True)
     try:
+        worker.fresh()
+        print(json.dumps({"ready": number}), flush=True)
         for line in sys.stdin:
             print(json.dumps(worker.do(json.loads(line))), flush=True)
     finally:

@@ -67,6 +67,9 @@ catalogue! {
     cpu_burn_holds = "cpu-burn.yaml",
     cpu_burn_fails = "cpu-burn-broken.yaml",
     memory_fill_holds = "memory-fill.yaml",
+    memory_fill_fails = "memory-fill-broken.yaml",
+    io_holds = "io.yaml",
+    io_fails = "io-broken.yaml",
     processes_fill_holds = "processes-fill.yaml",
     processes_fill_fails = "processes-fill-broken.yaml",
     files_holds = "files.yaml",
@@ -100,10 +103,6 @@ const SHOWN_ELSEWHERE: &[(&str, &str)] = &[
     ),
     ("latency", "slow-replica.yaml and slow-replica-hedged.yaml"),
     ("pause", "paused-replica.yaml holds"),
-    (
-        "io",
-        "a device is everybody's: scripts/torture, scripts/bench and tests/it/hardened.rs do it on a volume",
-    ),
 ];
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -87,6 +88,7 @@ pub async fn store(docker: &Docker, run: &Run) -> Found {
         command: ["inside", "role", "store"].map(str::to_owned).to_vec(),
         network: full_name(&run.0, "lab"),
         publish: vec![8080],
+        volume: true,
         labels: BTreeMap::from([(label::PROTECT.to_owned(), "true".to_owned())]),
     };
     let started = docker.run_container(&spec).await.unwrap();
@@ -359,5 +361,39 @@ fn holds_an_agent() {
         // Not `println!`: the runner of the tests must not hold it back.
         std::io::Write::write_all(&mut std::io::stdout(), format!("{HELD}\n").as_bytes()).unwrap();
         std::future::pending::<()>().await;
+    });
+}
+
+/// Where containerd keeps what belongs to a task while it runs, whether it is the daemon's own or the machine's.
+fn task_folder(id: &str) -> Option<PathBuf> {
+    ["/run/docker/containerd/daemon", "/run/containerd"]
+        .map(|root| Path::new(root).join("io.containerd.runtime.v2.task/moby").join(id))
+        .into_iter()
+        .find(|folder| folder.exists())
+}
+
+#[test]
+fn a_start_that_containerd_has_not_yet_cleared_away_after_is_tried_again() {
+    let run = Run::new("half-started");
+    within_limit(async {
+        let docker = connect().await;
+        let id = store(&docker, &run).await.id;
+        let folder = task_folder(&id).expect("the daemon runs here, with a containerd of this kind");
+        docker.stop(&id).await.unwrap();
+        eventually(async || (!folder.exists()).then_some(())).await;
+        std::fs::create_dir(&folder).unwrap();
+        let refused = docker.start(&id).await.unwrap_err().chain();
+        assert!(refused.contains("file exists"), "{refused}");
+        let cleared = async {
+            // Its processes are looked for once it was refused.
+            eventually(async || {
+                run.left(&docker).await.iter().any(|name| name.contains("evict")).then_some(())
+            })
+            .await;
+            std::fs::remove_dir(&folder).unwrap();
+        };
+        let (started, ()) = tokio::join!(docker.start_whole(&run.0, &id), cleared);
+        started.unwrap();
+        assert_eq!(status(&docker, &id).await, "running");
     });
 }

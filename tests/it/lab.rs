@@ -25,6 +25,7 @@ fn replicas() -> Replicas {
         eject_for: units::Duration::from_s(60),
         store_delay: units::Duration::from_ms(1),
         durable: false,
+        store_disk: false,
     }
 }
 

@@ -170,7 +170,12 @@ async fn a_fault_outlasts_its_limit_by_no_more_than_the_agents_deadline() {
     }
     // SAFETY: as above.
     assert_eq!(unsafe { libc::kill(runner, libc::SIGCONT) }, 0);
-    child.wait().unwrap();
+    // What ended too early is no proof of anything, also where the phase was over when its runner heard of it.
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    let journal = std::fs::read_to_string(place.out().join("journal.jsonl")).unwrap();
+    let lost = journal.lines().filter(|line| line.contains(r#""event":"lost""#)).collect::<Vec<_>>();
+    assert_eq!(lost.len(), 1, "{journal}");
+    assert!(lost[0].contains("its deadline passed"), "{}", lost[0]);
     assert_eq!((target.everything(), place.ledgers()), (before, 0));
 }
 

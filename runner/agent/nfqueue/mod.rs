@@ -13,6 +13,7 @@ pub mod gate;
 pub mod held;
 pub mod mark;
 mod server;
+mod wakefulness;
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -22,9 +23,11 @@ use std::time::Duration;
 
 use super::fate::Fates;
 use super::netlink::{Message, Refusal, Socket};
+use crate::clock::mono_ns;
 use held::{Did, Held};
 use mark::Marks;
 use server::{Ask, Server};
+use wakefulness::Wakefulness;
 
 /// Packets held at once in one queue, beyond which the kernel lets them through. A small packet takes about
 /// 1 KiB of kernel memory, so this many take 128 MiB; 20,000 a second held 5 s fit.
@@ -76,6 +79,7 @@ impl Queue {
             buffer: vec![0; NEWS_BYTES + if wants == Wants::Whole { WHOLE_PACKET_BYTES } else { 0 }],
             verdicts: Message::new(),
             holding: true,
+            wakefulness: Wakefulness::new(mono_ns()),
         };
         let thread = std::thread::Builder::new().name("chaos-queue".into()).spawn(move || server.serve())?;
         Ok(Self { number, asks: Some(asks), bell, thread: Some(thread) })

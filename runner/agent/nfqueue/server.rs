@@ -5,6 +5,7 @@ use std::sync::mpsc;
 
 use super::held::{Did, Held, Welcome};
 use super::mark::Marks;
+use super::wakefulness::{Rest, Wakefulness};
 use super::{SUBSYS, header};
 use crate::agent::fate;
 use crate::agent::netlink::{Message, Socket, attr, be32_of, messages, refusal};
@@ -44,6 +45,7 @@ pub(super) struct Server {
     pub(super) buffer: Vec<u8>,
     pub(super) verdicts: Message,
     pub(super) holding: bool,
+    pub(super) wakefulness: Wakefulness,
 }
 
 /// What the kernel says of a packet.
@@ -94,13 +96,27 @@ impl Server {
                 self.release_all();
                 return;
             }
-            let wait = self.held.next_due_ns().map(|due| due.saturating_sub(mono_ns()));
-            self.wait(wait);
+            self.rest();
         }
     }
 
-    /// Sleeps until there is news, somebody asks, or `ns` have passed.
-    fn wait(&self, ns: Option<u64>) {
+    /// Waits for the next packet's time, for news or for a question; returns a little before that time, to be awake
+    /// when it comes, and then at once.
+    fn rest(&mut self) {
+        let Some(due_ns) = self.held.next_due_ns() else {
+            self.wait(None);
+            return;
+        };
+        let now_ns = mono_ns();
+        if let Rest::Asleep(ns) = self.wakefulness.until(due_ns, now_ns)
+            && self.wait(Some(ns)) == 0
+        {
+            self.wakefulness.overslept(mono_ns().saturating_sub(now_ns + ns));
+        }
+    }
+
+    /// Sleeps until there is news, somebody asks, or `ns` have passed: then 0.
+    fn wait(&self, ns: Option<u64>) -> i32 {
         let timeout = ns.map(|ns| libc::timespec {
             tv_sec: (ns / 1_000_000_000).cast_signed(),
             tv_nsec: (ns % 1_000_000_000).cast_signed(),
@@ -111,7 +127,7 @@ impl Server {
         ];
         let until = timeout.as_ref().map_or(std::ptr::null(), |timeout| &raw const *timeout);
         // SAFETY: `watched` has two entries, `until` is null or points to `timeout`, and there is no mask.
-        unsafe { libc::ppoll(watched.as_mut_ptr(), 2, until, std::ptr::null()) };
+        unsafe { libc::ppoll(watched.as_mut_ptr(), 2, until, std::ptr::null()) }
     }
 
     /// Reads up to `most` packets' news. True if nothing is left.

@@ -36,8 +36,10 @@ const PLACES: u32 = 0x100;
 const HANDLE: u32 = 0xc0a1_0000;
 /// What an Ethernet header adds to an interface's largest packet.
 const ETHERNET_BYTES: u32 = 14;
-/// The bucket holds this much time of the rate at least: what a timer that is late by as much can make up for.
-const LEAST_BURST_NS: u64 = 2_000_000;
+/// The bucket holds this much time of the rate at least: what a timer that is late by as much can make up for. On a
+/// machine whose cores are all busy the kernel's own work waits its turn for milliseconds; with 2 ms a path of 100 Mbit/s
+/// came to 68 to 100 there. A tick of the slowest kernels, as tc's manual has it.
+const LEAST_BURST_NS: u64 = 10_000_000;
 /// The queue holds this many of the largest packets at least, or a slow rate would lose nearly all of them.
 const LEAST_PACKETS: u64 = 4;
 /// Fast enough to let everything go at once when a step is undone, in bytes a second.

@@ -1,6 +1,7 @@
 //! Burning CPU inside the target's own quota.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::{Place, Task, TaskKind, Work};
 use crate::agent::cgroup::Cgroup;
 use crate::agent::hand::{self, Chore, Doing, spawn};
 use crate::agent::wire::Engine;
-use crate::clock::mono_ns;
+use crate::clock::{mono_ns, thread_cpu_ns};
 use crate::spec::amount::CpuAmount;
 
 /// A turn of the arithmetic between two looks at the clock: tens of microseconds.
@@ -68,7 +69,7 @@ impl Chore for Burn {
         &["cpuset", "cpu", "cpuacct"]
     }
 
-    fn begin(&self, _: &str, cgroup: Cgroup) -> Result<Box<dyn Doing>, String> {
+    fn begin(&self, _: &str, cgroup: Cgroup, _: File) -> Result<Box<dyn Doing>, String> {
         // Of this process as it is now, within the target's set of CPUs.
         let cpus = cpus();
         let cores = move |amount: CpuAmount, cgroup: &Cgroup| {
@@ -142,13 +143,6 @@ fn burn(pace: &Pace) {
             std::thread::sleep(Duration::from_nanos((-owed_ns).max(SHORTEST_SLEEP_NS).unsigned_abs()));
         }
     }
-}
-
-fn thread_cpu_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` outlives the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut now) };
-    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
 /// Threads at work.

@@ -103,7 +103,7 @@ impl Chore for Churn {
         &["blkio"]
     }
 
-    fn begin(&self, tag: &str, cgroup: Cgroup) -> Result<Box<dyn Doing>, String> {
+    fn begin(&self, tag: &str, cgroup: Cgroup, _: File) -> Result<Box<dyn Doing>, String> {
         let file = Arc::new(Folder::open(&self.path)?.file(&name(tag))?);
         // Past the cache where the file system can; else each piece is synced.
         // SAFETY: no pointers; the descriptor is the file's.

@@ -1,6 +1,7 @@
 //! Using up the processes and threads that the target may have.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -59,7 +60,7 @@ impl Chore for Crowd {
         &["pids"]
     }
 
-    fn begin(&self, _: &str, cgroup: Cgroup) -> Result<Box<dyn Doing>, String> {
+    fn begin(&self, _: &str, cgroup: Cgroup, _: File) -> Result<Box<dyn Doing>, String> {
         let started = Arc::new(AtomicU64::new(0));
         let (of_thread, most) = (Arc::clone(&started), self.count.map_or(MOST, u64::from).min(MOST));
         // By a thread of its own, so that thousands don't keep the agent waiting.

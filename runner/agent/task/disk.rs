@@ -99,7 +99,7 @@ impl Chore for Disk {
         &[]
     }
 
-    fn begin(&self, tag: &str, cgroup: Cgroup) -> Result<Box<dyn Doing>, String> {
+    fn begin(&self, tag: &str, cgroup: Cgroup, _: File) -> Result<Box<dyn Doing>, String> {
         let folder = Folder::open(&self.path)?;
         if folder.is_memory() {
             // What the target writes there is charged to it, and so is this.

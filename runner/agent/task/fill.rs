@@ -1,15 +1,17 @@
 //! Filling memory inside the target's own limit.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration as StdDuration;
+use std::time::{Duration as StdDuration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Place, Task, TaskKind, Work};
 use crate::agent::cgroup::Cgroup;
 use crate::agent::hand::{self, Chore, Doing, spawn};
+use crate::agent::takings::{Machine, PAGE_BYTES, Takings};
 use crate::agent::wire::Engine;
 use crate::clock::mono_ns;
 use crate::spec::amount::MemoryAmount;
@@ -21,8 +23,8 @@ const PIECE_BYTES: u64 = 1 << 20;
 const MOST_PIECES: usize = 1 << 20;
 /// How often to look while waiting for the rate, or for the target to give back what it holds too much.
 const LOOK_EVERY: StdDuration = StdDuration::from_millis(10);
-/// The kernel's smallest unit where we run; larger pages are multiples of it.
-const PAGE_BYTES: u64 = 4_096;
+/// How often to look whether the machine as a whole runs short.
+const WATCH_EVERY: StdDuration = StdDuration::from_millis(100);
 
 /// Takes memory that counts as the target's, until the target's use of it is at a level, and holds that much.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,11 +90,16 @@ impl Chore for Fill {
         &["memory"]
     }
 
-    fn begin(&self, _: &str, cgroup: Cgroup) -> Result<Box<dyn Doing>, String> {
+    fn begin(&self, _: &str, cgroup: Cgroup, kept: File) -> Result<Box<dyn Doing>, String> {
         let goal_bytes = self.level_bytes(&cgroup)?;
+        let bounded = cgroup
+            .memory_limit_bytes()
+            .zip(Machine::now())
+            .is_some_and(|(limit, machine)| limit < machine.total_bytes);
+        let takings = if bounded { Takings::kept_in(kept) } else { Takings::own() };
         let state = Arc::new(State::default());
         let (task, of_thread, seen) = (self.clone(), Arc::clone(&state), cgroup.clone());
-        spawn("fill", move || fill(&task, goal_bytes, &seen, &of_thread))?;
+        spawn("fill", move || fill(&task, goal_bytes, takings, &seen, &of_thread))?;
         Ok(Box::new(Filling { cgroup, goal_bytes, state }))
     }
 }
@@ -104,16 +111,19 @@ struct State {
     /// The most that it held.
     peak_bytes: AtomicU64,
     reached: AtomicBool,
+    /// The machine ran short of memory, and has it all back.
+    machine_short: AtomicBool,
 }
 
 /// Takes memory up to the level, holds it, and gives it back if it is to.
-fn fill(task: &Fill, goal_bytes: u64, cgroup: &Cgroup, state: &State) {
-    let mut pieces = Vec::new();
+fn fill(task: &Fill, goal_bytes: u64, mut takings: Takings, cgroup: &Cgroup, state: &State) {
+    let kept = takings.is_kept();
+    let machine_short = || kept && Machine::now().is_some_and(Machine::is_short);
     let mut held_bytes = 0;
     let began_ns = mono_ns();
-    while pieces.len() < MOST_PIECES {
+    for _ in 0..MOST_PIECES {
         let missing = goal_bytes.saturating_sub(cgroup.memory_bytes().unwrap_or(goal_bytes));
-        if missing < PAGE_BYTES {
+        if missing < PAGE_BYTES || machine_short() {
             break;
         }
         let seconds = (mono_ns() - began_ns) as f64 / 1e9;
@@ -124,54 +134,26 @@ fn fill(task: &Fill, goal_bytes: u64, cgroup: &Cgroup, state: &State) {
             std::thread::sleep(LOOK_EVERY);
             continue;
         }
-        let Some(piece) = Piece::take(len as usize) else { break };
-        pieces.push(piece);
+        if !takings.take(len as usize) {
+            break;
+        }
         held_bytes += len;
         state.held_bytes.store(held_bytes, Ordering::Relaxed);
         state.peak_bytes.store(held_bytes, Ordering::Relaxed);
     }
     state.reached.store(true, Ordering::Relaxed);
-    match task.hold {
-        Some(hold) => std::thread::sleep(hold.to_std()),
-        // Held until this process is killed.
-        None => loop {
-            std::thread::park();
-        },
+    let until = task.hold.map(|hold| Instant::now() + hold.to_std());
+    // Without an end until this process is killed.
+    while until.is_none_or(|until| Instant::now() < until) {
+        if machine_short() {
+            state.machine_short.store(true, Ordering::Relaxed);
+            break;
+        }
+        let left = until.map_or(WATCH_EVERY, |until| until.saturating_duration_since(Instant::now()));
+        std::thread::sleep(left.min(WATCH_EVERY));
     }
-    drop(pieces);
+    drop(takings);
     state.held_bytes.store(0, Ordering::Relaxed);
-}
-
-/// Memory of our own, every page of it touched.
-#[derive(Debug)]
-struct Piece {
-    start: *mut libc::c_void,
-    len: usize,
-}
-
-impl Piece {
-    fn take(len: usize) -> Option<Self> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a fresh private mapping of memory that nothing else uses.
-        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, -1, 0) };
-        if start == libc::MAP_FAILED {
-            return None;
-        }
-        let piece = Self { start, len };
-        for offset in (0..len).step_by(PAGE_BYTES as usize) {
-            // SAFETY: within the mapping. Never the same twice, or the kernel might merge the pages.
-            unsafe { start.cast::<u8>().add(offset).cast::<u64>().write_volatile(mono_ns()) };
-        }
-        Some(piece)
-    }
-}
-
-impl Drop for Piece {
-    fn drop(&mut self) {
-        // SAFETY: the mapping that `take` made, of which nobody else has the address.
-        unsafe { libc::munmap(self.start, self.len) };
-    }
 }
 
 /// Filling under way.
@@ -189,6 +171,7 @@ impl Doing for Filling {
             ("held_bytes".into(), self.state.held_bytes.load(Ordering::Relaxed)),
             ("peak_held_bytes".into(), self.state.peak_bytes.load(Ordering::Relaxed)),
             ("reached".into(), self.state.reached.load(Ordering::Relaxed).into()),
+            ("machine_short".into(), self.state.machine_short.load(Ordering::Relaxed).into()),
         ]);
         let of_target = [
             ("target_memory_bytes", self.cgroup.memory_bytes()),

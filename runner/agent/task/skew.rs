@@ -12,6 +12,7 @@ use crate::agent::processes::{self, Process};
 use crate::agent::skewed::{Parameters, Skew as Words};
 use crate::agent::vdso::{Image, Kind, Place as Vdso};
 use crate::agent::wire::{Counters, Engine};
+use crate::clock::read_ns;
 use crate::spec::amount::{Drift, Shift};
 use crate::units::Duration;
 
@@ -66,12 +67,8 @@ fn owner(tag: &str) -> u64 {
 
 /// Both kinds of clock now, in nanoseconds.
 fn now() -> [i64; 2] {
-    [libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC].map(|clock| {
-        let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `now` outlives the call.
-        unsafe { libc::clock_gettime(clock, &raw mut now) };
-        now.tv_sec * 1_000_000_000 + now.tv_nsec
-    })
+    [libc::CLOCK_REALTIME, libc::CLOCK_MONOTONIC]
+        .map(|clock| read_ns(clock).unwrap_or_default().cast_signed())
 }
 
 impl TaskKind for Skew {

@@ -2,6 +2,7 @@
 //! by a thread of its own, so that a full disk and a lack of threads mean something to it.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,6 +32,9 @@ pub struct Args {
     /// A folder to write each value to before it counts as kept.
     #[arg(long)]
     keep_in: Option<PathBuf>,
+    /// And to wait until the disk has it.
+    #[arg(long, requires = "keep_in")]
+    sync: bool,
 }
 
 /// Runs a store.
@@ -38,14 +42,26 @@ pub struct Args {
 /// # Errors
 /// The port can't be listened on.
 pub async fn run(args: Args) -> Result<()> {
-    let store = Arc::new(Store { values: Mutex::default(), delay: args.delay, folder: args.keep_in });
+    let safety = if args.sync { Safety::OnDisk } else { Safety::Written };
+    let keep = args.keep_in.map(|folder| (folder, safety));
+    let store = Arc::new(Store { values: Mutex::default(), delay: args.delay, keep });
     serve(args.listen, move |ask| Arc::clone(&store).answer(ask)).await
 }
 
 struct Store {
     values: Mutex<Values>,
     delay: Duration,
-    folder: Option<PathBuf>,
+    /// Where each value is written to, and when it counts as kept.
+    keep: Option<(PathBuf, Safety)>,
+}
+
+/// What must have become of a value before it counts as kept.
+#[derive(Clone, Copy, Debug)]
+enum Safety {
+    /// The kernel has it.
+    Written,
+    /// The disk has it.
+    OnDisk,
 }
 
 /// Values by key, and the keys by age.
@@ -81,8 +97,8 @@ impl Store {
         if !self.delay.is_zero() {
             tokio::time::sleep(self.delay).await;
         }
-        if let (Some(folder), &Method::PUT) = (&self.folder, &ask.head.method)
-            && let Err(error) = write(folder.join(file_name(key)), ask.body.clone()).await
+        if let (Some((folder, safety)), &Method::PUT) = (&self.keep, &ask.head.method)
+            && let Err(error) = write(folder.join(file_name(key)), ask.body.clone(), *safety).await
         {
             return text(StatusCode::SERVICE_UNAVAILABLE, format!("not kept: {error}\n"));
         }
@@ -110,11 +126,19 @@ fn file_name(key: &str) -> String {
 }
 
 /// Writes a file, by a thread of its own.
-async fn write(path: PathBuf, value: Bytes) -> std::io::Result<()> {
+async fn write(path: PathBuf, value: Bytes, safety: Safety) -> std::io::Result<()> {
     let (done, written) = oneshot::channel();
+    let write = move || {
+        let mut file = std::fs::File::create(path)?;
+        file.write_all(&value)?;
+        match safety {
+            Safety::Written => Ok(()),
+            Safety::OnDisk => file.sync_data(),
+        }
+    };
     let writer = move || {
         // Whoever asked may have gone away.
-        let _ = done.send(std::fs::write(path, value));
+        let _ = done.send(write());
     };
     std::thread::Builder::new().name("write".into()).spawn(writer)?;
     written.await.unwrap_or_else(|_| Err(std::io::Error::other("the writer is gone")))
@@ -127,9 +151,13 @@ mod tests {
     #[tokio::test]
     async fn a_value_that_can_t_be_written_is_not_kept() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path().join(file_name("../a b")), Bytes::from("x")).await.unwrap();
-        assert_eq!(std::fs::read(folder.path().join("___a_b")).unwrap(), b"x");
-        assert!(write(folder.path().join("no/such/folder"), Bytes::new()).await.is_err());
+        for safety in [Safety::Written, Safety::OnDisk] {
+            let write = |name: &str, value| write(folder.path().join(name), value, safety);
+            write(&file_name("../a b"), Bytes::from("long")).await.unwrap();
+            write(&file_name("../a b"), Bytes::from("x")).await.unwrap();
+            assert_eq!(std::fs::read(folder.path().join("___a_b")).unwrap(), b"x");
+            assert!(write("no/such/folder", Bytes::new()).await.is_err());
+        }
     }
 
     #[test]

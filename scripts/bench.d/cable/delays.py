@@ -15,6 +15,9 @@ COUNT = 1_000
 GAP_S = 0.002
 # The distance of Kolmogorov and Smirnov that one sample of a hundred exceeds.
 DISTANCE = 1.63 / math.sqrt(COUNT)
+# How far the median of a sample strays by chance alone, 99 times of 100, in units of the jitter over the sample's root:
+# 2.576 / (2 × the density in the middle).
+MEDIAN_SPREAD = {"normal": 2.576 * math.sqrt(math.pi / 2), "uniform": 2.576}
 
 
 def trips_ms(count=COUNT):
@@ -77,8 +80,9 @@ def shape(ms, jitter_ms, name, share_below):
             f"{max(added) - ms:+.3f} at most; {lost}", engine)
         return
     found = distance(added, share_below(ms, jitter_ms))
+    chance_ms = MEDIAN_SPREAD[name] * jitter_ms / math.sqrt(len(added))
     row(f"{ms} ± {jitter_ms} ms one way, {name}",
-        f"{statistics.median(added) - ms:+.3f} ms median error; Kolmogorov–Smirnov {found:.4f}, "
+        f"{statistics.median(added) - ms:+.3f} ms median error (of chance ±{chance_ms:.3f}); Kolmogorov–Smirnov {found:.4f}, "
         f"{verdict(found < DISTANCE)} {DISTANCE:.4f}; {lost}", engine)
 
 

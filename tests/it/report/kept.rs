@@ -71,7 +71,7 @@ fn a_journal_from_before_a_field_was_added_is_still_read() {
         ["/plan/loads/0/load", "/plan/slos", "/plan/limits", "/plan/faults/0/fault", "/plan/lab"].map(part).join("\n"),
         @r#"
     {"rate":"200/s","requests":[{"weight":4,"get":"http://gateway.lab/cart"},{"json":{"item":"{{ uuid }}"},"post":"http://gateway.lab/checkout"}],"timeout":"5s"}
-    {"availability":{"load":"shoppers","good":"status < 500","objective":"99%"}}
+    {"availability":{"objective":"99%","good":"status < 500","load":"shoppers"}}
     {"targets":"50%","fault":"1m"}
     {"latency":{"on":"one-api","delay":"200ms"}}
     {"replicas":{"eject_after":5,"hedge":"40ms","retries":2}}

@@ -129,6 +129,7 @@ impl Sample {
                 eject_for: Duration::from_s(5),
                 store_delay: Duration::from_ms(1),
                 durable: false,
+                store_disk: false,
                 balance: chaos::spec::Balance::RoundRobin,
             })),
             targets: BTreeMap::from([(name("one-api"), vec![name("api-1")])]),
