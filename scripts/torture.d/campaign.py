@@ -29,6 +29,9 @@ VICTIMS = [list(some) for count in (1, 2, 3) for some in itertools.combinations(
 # Long enough for instants in the middle of it, short enough for hundreds of runs.
 PHASE_MS = 700
 HEAL_BAR_S = 2.0
+# The bar is judged by a campaign that can tell: with fewer, the 99th percentile is the slowest of all, and with more
+# runs at once than cores it is the machine's.
+HEALS_TO_JUDGE = 100
 
 
 def faults(only, known=None):
@@ -166,6 +169,20 @@ def table(results):
         print(f"{kind:<14} {who:<22} {kills:>5} {left:>5} {figures[0]:>9} {figures[1]:>8}")
 
 
+def slow(results, workers):
+    """What is to be said about how long healing took, and whether that fails the campaign."""
+    heals = [result["heal_s"] for result in results if result["heal_s"] is not None]
+    if not heals:
+        return None, False
+    p99 = quantile(heals, 0.99)
+    said = f"p99 of healing is {p99:.2f} s; the bar is {HEAL_BAR_S} s"
+    if len(heals) < HEALS_TO_JUDGE:
+        return f"{said}, judged from {HEALS_TO_JUDGE} on: these are {len(heals)}", False
+    if workers > (os.cpu_count() or 1):
+        return f"{said}, judged with no more runs at once than cores: these were {workers}", False
+    return said, p99 >= HEAL_BAR_S
+
+
 def judge(results, least):
     """What keeps the campaign from having been passed."""
     bad = []
@@ -178,9 +195,6 @@ def judge(results, least):
         if not result["leftovers"] and "events" in result:
             bad.append(f"{result['fault']} with {'+'.join(result['who'])} ended as not healed, and was later (job {result['number']})")
             bad += [f"    {event}" for event in result["events"]]
-    heals = [result["heal_s"] for result in results if result["heal_s"] is not None]
-    if heals and quantile(heals, 0.99) >= HEAL_BAR_S:
-        bad.append(f"p99 of healing is {quantile(heals, 0.99):.2f} s; the bar is {HEAL_BAR_S} s")
     kills = sum(bool(result["killed"]) for result in results)
     if kills < least:
         bad.append(f"only {kills} of {len(results)} runs were interrupted: the instants are not what they should be")
@@ -207,7 +221,7 @@ def main():
     parser.add_argument("--kills", type=int, default=500, help="runs to interrupt [500]")
     parser.add_argument("--fault", action="append", help="only this kind; may be repeated")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1,
-                        help="targets at once; with more than one a core, healing is timed on a machine that is full")
+                        help="targets at once; with more than one a core, how long healing took is not judged")
     parser.add_argument("--no-restarts", dest="restarts", action="store_false", help="leave out restarts of a daemon")
     parser.add_argument("--only-restarts", action="store_true", help="kill nothing: restart the daemon every time")
     parser.add_argument("--program", default=os.path.join(HERE, "../../target/debug/chaos"))
@@ -243,7 +257,11 @@ def main():
     table(results)
     missed = sum(bool(result.get("missed")) for result in results)
     print(f"seed {options.seed}, {len(results)} runs, {missed} over before the kill, {time.monotonic() - begun:.0f} s")
+    said, too_slow = slow(results, options.workers)
+    if said:
+        print(said)
     failed = judge(bad, 0) + judge(results, options.kills // 2) + [f"the campaign itself left: {line}" for line in left]
+    failed += [said] if too_slow else []
     if failed:
         print("\n".join(["", *failed]), file=sys.stderr)
         sys.exit(1)
